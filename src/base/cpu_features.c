@@ -1,0 +1,158 @@
+/* cpu_features.c - instruction sets and cores, as the processor and the system give them to this process. */
+#include "base/cpu_features.h"
+
+#include "base/status.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+static const char *const isa_names[ISA_COUNT] = {
+    [ISA_GENERIC] = "generic",
+    [ISA_AVX2] = "avx2",
+    [ISA_AVX512] = "avx512",
+    [ISA_NEON] = "neon",
+};
+
+const char *isa_name(enum isa isa)
+{
+    return isa_names[isa];
+}
+
+#if defined(__x86_64__)
+/* FMA and F16C come with AVX2 on every processor so far, but emulators and hypervisors take single features away. The
+ * builtin also asks xgetbv whether the system saves the wide registers; f16c, which not every compiler's builtin knows, needs
+ * nothing beyond what avx2 needs. */
+static bool has_avx2(void)
+{
+    unsigned eax, ebx, ecx, edx;
+
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0
+           && (ecx & bit_F16C) != 0;
+}
+#endif
+
+bool isa_is_available(enum isa isa)
+{
+    switch (isa) {
+    case ISA_GENERIC:
+        return true;
+#if defined(__x86_64__)
+    case ISA_AVX2:
+        return has_avx2();
+    case ISA_AVX512:
+        return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
+               && __builtin_cpu_supports("avx512dq");
+#elif defined(__aarch64__)
+    case ISA_NEON:
+        return true; /* part of the base architecture */
+#endif
+    default:
+        return false;
+    }
+}
+
+dla_status isa_choose(enum isa *result)
+{
+    static const enum isa best_first[] = {ISA_AVX512, ISA_AVX2, ISA_NEON, ISA_GENERIC};
+    const char *wanted = getenv("DLA_ISA");
+    char available[64] = "";
+
+    for (size_t i = 0; i < sizeof(best_first) / sizeof(best_first[0]); i++) {
+        enum isa isa = best_first[i];
+        if (!isa_is_available(isa))
+            continue;
+        if (wanted == NULL || wanted[0] == '\0' || strcmp(wanted, isa_names[isa]) == 0) {
+            *result = isa;
+            return DLA_OK;
+        }
+        size_t used = strlen(available);
+        snprintf(available + used, sizeof(available) - used, "%s%s", used == 0 ? "" : ", ", isa_names[isa]);
+    }
+    for (int isa = 0; isa < ISA_COUNT; isa++)
+        if (strcmp(wanted, isa_names[isa]) == 0)
+            return status_set(DLA_ERROR_ARGUMENT, "DLA_ISA=%s: this machine does not have it; available: %s", wanted, available);
+    return status_set(DLA_ERROR_ARGUMENT, "DLA_ISA=%s: no such instruction set; available: %s", wanted, available);
+}
+
+/* ---- cores ------------------------------------------------------------------------------------------------------------ */
+
+/* Reads the integers of a small system file, in the order in which they stand; returns how many it found. */
+static int read_system_numbers(const char *path, long long *numbers, int count)
+{
+    FILE *file = fopen(path, "re");
+    int found = 0;
+
+    if (file == NULL)
+        return 0;
+    while (found < count && fscanf(file, "%lld", &numbers[found]) == 1)
+        found++;
+    fclose(file);
+    return found;
+}
+
+/* Whether `cpu` is the first among those hardware threads of its core that the process may use. */
+static bool is_first_of_its_core(unsigned cpu, const cpu_set_t *allowed)
+{
+    char path[96];
+    snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/topology/thread_siblings_list", cpu);
+    FILE *file = fopen(path, "re");
+    unsigned first = cpu;
+    unsigned begin, end;
+
+    if (file == NULL)
+        return true;
+    while (fscanf(file, "%u", &begin) == 1) { /* "0,64" or "0-1" */
+        end = begin;
+        int separator = fgetc(file);
+        if (separator == '-') {
+            if (fscanf(file, "%u", &end) != 1)
+                break;
+            separator = fgetc(file);
+        }
+        for (unsigned sibling = begin; sibling <= end && sibling < CPU_SETSIZE; sibling++)
+            if (CPU_ISSET(sibling, allowed) && sibling < first)
+                first = sibling;
+        if (separator != ',')
+            break;
+    }
+    fclose(file);
+    return first == cpu;
+}
+
+/* A container's share of processor time, in whole processors, rounded up; 0 where there is no limit. */
+static int cpu_quota(void)
+{
+    long long v2[2], quota, period;
+
+    if (read_system_numbers("/sys/fs/cgroup/cpu.max", v2, 2) == 2) { /* "max 100000" gives none */
+        quota = v2[0];
+        period = v2[1];
+    } else if (read_system_numbers("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota, 1) != 1
+               || read_system_numbers("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period, 1) != 1) {
+        return 0;
+    }
+    if (quota <= 0 || period <= 0 || quota / period > 1 << 16)
+        return 0;
+    return (int)((quota + period - 1) / period);
+}
+
+int cpu_core_count(void)
+{
+    cpu_set_t allowed;
+    int cores = 0;
+
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
+        return 1; /* more than CPU_SETSIZE processors: a machine whose user sets the thread count */
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && is_first_of_its_core(cpu, &allowed))
+            cores++;
+    int quota = cpu_quota();
+    if (quota > 0 && quota < cores)
+        cores = quota;
+    return cores > 0 ? cores : 1;
+}

@@ -1,0 +1,18 @@
+/* cpu_features.h - which instruction sets this machine runs, and which one to use. */
+#ifndef DLA_BASE_CPU_FEATURES_H
+#define DLA_BASE_CPU_FEATURES_H
+
+#include <dla/dla.h>
+
+enum isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_COUNT };   /* ISA_AVX2 includes FMA and F16C */
+
+const char *isa_name(enum isa isa);              /* "generic", "avx2", "avx512", "neon" */
+bool isa_is_available(enum isa isa);             /* compiled in, and the processor and system support it */
+
+/* The best available one, or what the environment variable DLA_ISA names; an unknown or unavailable name is
+ * DLA_ERROR_ARGUMENT and lists the available ones. */
+dla_status isa_choose(enum isa *isa);
+
+int cpu_core_count(void);                        /* physical cores that this process may run on, at least 1 */
+
+#endif
