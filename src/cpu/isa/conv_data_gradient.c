@@ -1,0 +1,287 @@
+/* conv_data_gradient.c - gradient of a convolution's input for any stride, as a gather.
+ *
+ * Input pixel p collects  out_gradient[(p + padding - tap * dilation) / stride] * weight[tap]  from the taps for which that
+ * division leaves no rest. With stride s the input pixels fall into s * s phases; within one, neighbours in a row are served
+ * by the same taps and read neighbouring out_gradient pixels. So a register tile is PIXELS pixels of one phase's row by NR
+ * input channels: per tap and output channel, NR / VEC_WIDTH loads of weights and PIXELS broadcasts.
+ *
+ * out_gradient of one image is first copied into a frame of zeros, so that no tap needs a test for the map's edge. Weights
+ * are laid out as [column tile of NR][tap][output channel][NR].
+ *
+ * Convolutions of many narrow groups (groups_isa.h) take lanes as input channels and the spread copies of out_gradient.
+ */
+#include "cpu/isa/groups_isa.h"
+#include "cpu/isa/training_isa.h"
+
+enum {
+    PIXELS = VEC_REGISTERS / 4, /* x 2 vectors: half of the registers are sums, the rest weights and a broadcast */
+    VECTORS = 2,
+    NR = VECTORS * VEC_WIDTH
+};
+
+struct frame {
+    int before_y, before_x; /* zero rows above, columns to the left */
+    int height, width;      /* with the frame */
+};
+
+static int divide_up(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+static int64_t aligned(int64_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
+/* Room for every out_gradient coordinate that any input coordinate, rounded up to whole tiles, asks for. */
+static struct frame frame_of(const struct conv_shape *s)
+{
+    struct frame f;
+    int reach = (s->kernel - 1) * s->dilation;
+    f.before_y = f.before_x = divide_up(reach > s->padding ? reach - s->padding : 0, s->stride) + 1;
+    int last_y = (s->in_height - 1 + s->padding) / s->stride, last_x = (s->in_width - 1 + s->padding) / s->stride + PIXELS;
+    f.height = f.before_y + (last_y + 1 > s->out_height ? last_y + 1 : s->out_height);
+    f.width = f.before_x + (last_x + 1 > s->out_width ? last_x + 1 : s->out_width);
+    return f;
+}
+
+struct job {
+    const struct conv_data_gradient_call *call;
+    struct frame frame;
+    bool narrow;
+    int column_tiles;        /* of one group; narrow: of all channels */
+    float *weights, *frames; /* frames [worker] */
+    int64_t tile_floats, frame_floats;
+};
+
+static struct job job_of(const struct conv_shape *s)
+{
+    struct job job = {.frame = frame_of(s), .narrow = narrow_groups(s)};
+    int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups;
+    job.column_tiles = job.narrow ? divide_up(s->in_channels, VEC_WIDTH) : divide_up(in_group, NR);
+    job.tile_floats = (int64_t)s->kernel * s->kernel * out_group * (job.narrow ? VEC_WIDTH : NR);
+    job.frame_floats = aligned((int64_t)job.frame.height * job.frame.width * (job.narrow ? out_group * VEC_WIDTH : out_group));
+    return job;
+}
+
+/* First coordinate of a phase's taps: `tap` reaches input coordinates of `phase` where this is true, at out coordinate *first
+ * for the phase's first pixel (which may be negative: the frame). */
+static bool tap_serves(const struct conv_shape *s, int phase, int tap, int *first)
+{
+    int distance = phase + s->padding - tap * s->dilation;
+    *first = distance >= 0 ? distance / s->stride : -((-distance) / s->stride);
+    return distance % s->stride == 0;
+}
+
+/* ---- dense ---- */
+
+static void pack_task(void *context, int task, int worker)
+{
+    const struct job *job = context;
+    const struct conv_shape *s = job->call->shape;
+    int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups, taps = s->kernel * s->kernel;
+    int group = task / job->column_tiles, tile = task % job->column_tiles;
+    int channels = in_group - tile * NR < NR ? in_group - tile * NR : NR;
+    float *to = job->weights + task * job->tile_floats;
+    (void)worker;
+    if (channels < NR)
+        memset(to, 0, (size_t)job->tile_floats * sizeof(float));
+    for (int o = 0; o < out_group; o++) {
+        const float *from = job->call->weight + (((int64_t)group * out_group + o) * in_group + tile * NR) * taps;
+        for (int tap = 0; tap < taps; tap++)
+            for (int i = 0; i < channels; i++)
+                to[((int64_t)tap * out_group + o) * NR + i] = from[i * taps + tap];
+    }
+}
+
+/* The taps of one phase as offsets, so that the tile's loop knows nothing of windows. */
+struct tap_list {
+    int count;
+    struct tap {
+        int64_t frame;   /* floats from the phase's first pixel's place in the frame */
+        int64_t weights; /* floats from the tile's weights */
+    } taps[64];
+};
+
+static struct tap_list taps_of(const struct job *job, int y, int phase_x, int frame_pixel, int weight_tap)
+{
+    const struct conv_shape *s = job->call->shape;
+    struct tap_list list = {0};
+    for (int ky = 0; ky < s->kernel; ky++) {
+        int oy;
+        if (!tap_serves(s, y, ky, &oy) || oy < 0 || oy >= s->out_height)
+            continue;
+        for (int kx = 0; kx < s->kernel; kx++) {
+            int ox;
+            if (tap_serves(s, phase_x, kx, &ox))
+                list.taps[list.count++] =
+                    (struct tap){((int64_t)(oy + job->frame.before_y) * job->frame.width + ox + job->frame.before_x) * frame_pixel,
+                                 (int64_t)(ky * s->kernel + kx) * weight_tap};
+        }
+    }
+    return list;
+}
+
+ALWAYS_INLINE void store_pixel(float *to, const vec *sum, int vectors, int channels, bool accumulate)
+{
+    for (int v = 0; v < vectors; v++) {
+        int lanes = channels - v * VEC_WIDTH;
+        if (lanes <= 0)
+            return;
+        lanes = lanes < VEC_WIDTH ? lanes : VEC_WIDTH;
+        vec before = accumulate ? vec_load_first(to + v * VEC_WIDTH, lanes) : vec_zero();
+        vec_store_first(to + v * VEC_WIDTH, before + sum[v], lanes);
+    }
+}
+
+static void dense_tile(const struct tap_list *list, const float *frame, int frame_pixel, const float *weights, float *to, int64_t to_pixel,
+                       int pixels, int channels, bool accumulate)
+{
+    vec sum[PIXELS][VECTORS];
+    for (int p = 0; p < PIXELS; p++)
+        for (int v = 0; v < VECTORS; v++)
+            sum[p][v] = vec_zero();
+    for (int t = 0; t < list->count; t++) {
+        const float *gradient = frame + list->taps[t].frame, *w = weights + list->taps[t].weights;
+        for (int o = 0; o < frame_pixel; o++, w += NR) {
+            vec w0 = vec_load(w), w1 = vec_load(w + VEC_WIDTH);
+            for (int p = 0; p < PIXELS; p++) {
+                vec g = vec_all(gradient[p * frame_pixel + o]);
+                sum[p][0] = vec_fma(g, w0, sum[p][0]);
+                sum[p][1] = vec_fma(g, w1, sum[p][1]);
+            }
+        }
+    }
+    for (int p = 0; p < pixels; p++)
+        store_pixel(to + p * to_pixel, sum[p], VECTORS, channels, accumulate);
+}
+
+static void dense_task(void *context, int image, int worker)
+{
+    const struct job *job = context;
+    const struct conv_data_gradient_call *call = job->call;
+    const struct conv_shape *s = call->shape;
+    const struct frame *f = &job->frame;
+    int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups;
+    float *frame = job->frames + worker * job->frame_floats;
+    memset(frame, 0, (size_t)job->frame_floats * sizeof(float));
+    for (int group = 0; group < s->groups; group++) {
+        for (int y = 0; y < s->out_height; y++)
+            for (int x = 0; x < s->out_width; x++)
+                memcpy(frame + ((int64_t)(y + f->before_y) * f->width + x + f->before_x) * out_group,
+                       call->out_gradient.data + (((int64_t)image * s->out_height + y) * s->out_width + x) * call->out_gradient.pixel_stride
+                           + group * out_group,
+                       (size_t)out_group * sizeof(float));
+        for (int tile = 0; tile < job->column_tiles; tile++) {
+            const float *weights = job->weights + (group * job->column_tiles + tile) * job->tile_floats;
+            int channels = in_group - tile * NR < NR ? in_group - tile * NR : NR;
+            for (int y = 0; y < s->in_height; y++)
+                for (int phase = 0; phase < s->stride && phase < s->in_width; phase++) {
+                    struct tap_list list = taps_of(job, y, phase, out_group, out_group * NR);
+                    int count = divide_up(s->in_width - phase, s->stride);
+                    float *to = call->in_gradient.data
+                                + (((int64_t)image * s->in_height + y) * s->in_width + phase) * call->in_gradient.pixel_stride
+                                + group * in_group + tile * NR;
+                    int64_t to_pixel = s->stride * call->in_gradient.pixel_stride;
+                    for (int p = 0; p < count; p += PIXELS)
+                        dense_tile(&list, frame + (int64_t)p * out_group, out_group, weights, to + p * to_pixel, to_pixel,
+                                   count - p < PIXELS ? count - p : PIXELS, channels, call->accumulate);
+                }
+        }
+    }
+}
+
+/* ---- narrow groups ---- */
+
+/* weights [vector][tap][j][lane]: lane c is weight[o = j-th output channel of c's group][c % width][tap]. */
+static void narrow_pack(const struct job *job)
+{
+    const struct conv_shape *s = job->call->shape;
+    int width = s->in_channels / s->groups, taps = s->kernel * s->kernel;
+    memset(job->weights, 0, (size_t)(job->tile_floats * job->column_tiles) * sizeof(float));
+    for (int c = 0; c < s->in_channels; c++)
+        for (int j = 0; j < width; j++)
+            for (int tap = 0; tap < taps; tap++)
+                job->weights[(((int64_t)(c / VEC_WIDTH) * taps + tap) * width + j) * VEC_WIDTH + c % VEC_WIDTH] =
+                    job->call->weight[((int64_t)(c / width * width + j) * width + c % width) * taps + tap];
+}
+
+ALWAYS_INLINE void narrow_tile(const struct tap_list *list, const float *frame, const float *weights, float *to, int64_t to_pixel,
+                               int pixels, int lanes, bool accumulate, int width)
+{
+    vec sum[PIXELS];
+    for (int p = 0; p < PIXELS; p++)
+        sum[p] = vec_zero();
+    for (int t = 0; t < list->count; t++) {
+        const float *gradient = frame + list->taps[t].frame, *w = weights + list->taps[t].weights;
+        for (int j = 0; j < width; j++) {
+            vec weight = vec_load(w + j * VEC_WIDTH);
+            for (int p = 0; p < PIXELS; p++)
+                sum[p] = vec_fma(vec_load(gradient + ((int64_t)p * width + j) * VEC_WIDTH), weight, sum[p]);
+        }
+    }
+    for (int p = 0; p < pixels; p++)
+        store_pixel(to + p * to_pixel, &sum[p], 1, lanes, accumulate);
+}
+
+static void narrow_task(void *context, int image, int worker)
+{
+    const struct job *job = context;
+    const struct conv_data_gradient_call *call = job->call;
+    const struct conv_shape *s = call->shape;
+    const struct frame *f = &job->frame;
+    int width = s->in_channels / s->groups, frame_pixel = width * VEC_WIDTH;
+    float *frame = job->frames + worker * job->frame_floats;
+    for (int v = 0; v < job->column_tiles; v++) {
+        int channel = v * VEC_WIDTH, lanes = s->in_channels - channel < VEC_WIDTH ? s->in_channels - channel : VEC_WIDTH;
+        const float *weights = job->weights + v * job->tile_floats;
+        spread_groups(call->out_gradient, s->out_height, s->out_width, image, -f->before_y, -f->before_x, f->height, f->width, channel,
+                      lanes, width, frame);
+        for (int y = 0; y < s->in_height; y++)
+            for (int phase = 0; phase < s->stride && phase < s->in_width; phase++) {
+                struct tap_list list = taps_of(job, y, phase, frame_pixel, frame_pixel);
+                int count = divide_up(s->in_width - phase, s->stride);
+                float *to = call->in_gradient.data
+                            + (((int64_t)image * s->in_height + y) * s->in_width + phase) * call->in_gradient.pixel_stride + channel;
+                int64_t to_pixel = s->stride * call->in_gradient.pixel_stride;
+                for (int p = 0; p < count; p += PIXELS) {
+                    const float *from = frame + (int64_t)p * frame_pixel;
+                    int pixels = count - p < PIXELS ? count - p : PIXELS;
+                    if (width == 4)
+                        narrow_tile(&list, from, weights, to + p * to_pixel, to_pixel, pixels, lanes, call->accumulate, 4);
+                    else if (width == 2)
+                        narrow_tile(&list, from, weights, to + p * to_pixel, to_pixel, pixels, lanes, call->accumulate, 2);
+                    else
+                        narrow_tile(&list, from, weights, to + p * to_pixel, to_pixel, pixels, lanes, call->accumulate, width);
+                }
+            }
+    }
+}
+
+/* ---- entry ---- */
+
+static int64_t weights_floats(const struct conv_shape *s, const struct job *job)
+{
+    return aligned(job->tile_floats * job->column_tiles * (job->narrow ? 1 : s->groups));
+}
+
+size_t ISA_NAME(conv_data_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
+{
+    struct job job = job_of(s);
+    return (size_t)(weights_floats(s, &job) + job.frame_floats * threads) * sizeof(float);
+}
+
+void ISA_NAME(conv_data_gradient)(const struct conv_data_gradient_call *call)
+{
+    const struct conv_shape *s = call->shape;
+    struct job job = job_of(s);
+    job.call = call;
+    job.weights = call->scratch;
+    job.frames = job.weights + weights_floats(s, &job);
+    if (job.narrow)
+        narrow_pack(&job);
+    else
+        thread_pool_run(call->pool, pack_task, &job, s->groups * job.column_tiles);
+    thread_pool_run(call->pool, job.narrow ? narrow_task : dense_task, &job, s->batch);
+}

@@ -1,0 +1,486 @@
+/* conv_direct.c - convolution of any kernel size, stride, padding, dilation and grouping as register-blocked sums of products.
+ *
+ * The unit of work is a tile: up to TILE_PIXELS neighbouring pixels of one output row times a block of one or two vectors of
+ * output channels, all of it in registers while the sums run over window and input channels:
+ *
+ *     for chunk of 16 input channels, for tap (ky, kx), for channel i of the chunk:
+ *         sum[pixel][v] += in[pixel's window][tap][i] * weight[chunk][tap][i][v]        one broadcast, BLOCK_VECTORS FMAs a pixel
+ *
+ * AVX-512: 14 pixels x 2 vectors = 28 sums + 2 weights + 1 broadcast = 31 of 32 registers; 28 FMAs (14 cycles at two a cycle)
+ * need 14 + 2 loads (8 cycles), and 128 bytes of weights from L2, 9 bytes a cycle. 14 divides the widths 224 ... 14, and 7
+ * pixels still keep 14 sums in flight, more than the 8 that two FMA units of latency 4 need. AVX2: 6 x 2 = 12 + 2 + 1 of 16.
+ *
+ * Inputs are first copied, a strip of rows at a time, to scratch of one layout that suits every case:
+ *
+ *     strip[chunk][row][phase][column][16 channels],      input x = column * stride + phase - padding
+ *
+ * so zero padding is real zeros, several sources become one, neighbouring output pixels are always 16 floats apart whatever
+ * the stride, and no power-of-two distance makes lines evict each other. The copy costs two loads and stores where the sums
+ * cost kernel^2 * out_channels FMAs. A strip is small enough to stay in L2 beside the block's weights.
+ *
+ * A 1x1 convolution of stride 1 does not care about rows: its map is taken as one of POINTWISE_COLUMNS columns.
+ * Groups: a block of output channels reads the input channels of all groups that it touches, with zero weights where the
+ * groups differ.
+ */
+#include "cpu/conv.h"
+#include "cpu/isa/vector.h"
+
+#include <math.h>
+
+enum {
+    CHUNK = 16,
+    BLOCK_VECTORS = 2,
+    TILE_PIXELS = VEC_REGISTERS == 32 ? 14 : 6,
+    POINTWISE_COLUMNS = 112,       /* 8 tiles of 14 */
+    MAX_TAPS = 121,                /* kernel 11 */
+    STRIP_BYTES = 192 * 1024,      /* of the 0.5 to 2 MB of L2; the rest is for weights */
+    TASKS_PER_THREAD = 6,          /* an even end without a cost per task that shows */
+    ALIGNMENT = 64
+};
+
+/* What does not depend on a call's data. */
+struct blocking {
+    struct conv_shape shape;       /* with a pointwise map folded to POINTWISE_COLUMNS columns */
+    int64_t in_pixels, out_pixels; /* of all images; a folded map's last row may be short of them */
+    int block_channels;            /* output channels a block, a multiple of the vector width */
+    int block_count;
+    int chunk_count;
+    int columns;                   /* of a strip row and phase */
+    int strip_rows;                /* output rows a strip */
+    int strip_count;               /* per image */
+    int strip_in_rows;             /* input rows that a strip of strip_rows output rows touches */
+    int64_t row_floats, plane_floats, strip_floats;
+    int blocks_per_task, tasks_per_strip;
+};
+
+static int divide_up(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+static struct blocking block(const struct conv_shape *shape, int threads)
+{
+    struct blocking b = {.shape = *shape};
+    struct conv_shape *s = &b.shape;
+
+    b.in_pixels = (int64_t)s->batch * s->in_height * s->in_width;
+    b.out_pixels = (int64_t)s->batch * s->out_height * s->out_width;
+    if (s->kernel == 1 && s->stride == 1 && s->padding == 0) {
+        s->in_width = s->out_width = b.out_pixels < POINTWISE_COLUMNS ? (int)b.out_pixels : POINTWISE_COLUMNS;
+        s->in_height = s->out_height = (int)((b.out_pixels + s->out_width - 1) / s->out_width);
+        s->batch = 1;
+    }
+    bool narrow = s->out_channels <= VEC_WIDTH || (s->groups > 1 && s->out_channels / s->groups <= VEC_WIDTH);
+    b.block_channels = narrow ? VEC_WIDTH : BLOCK_VECTORS * VEC_WIDTH;
+    b.block_count = divide_up(s->out_channels, b.block_channels);
+    b.chunk_count = divide_up(s->in_channels, CHUNK);
+    b.columns = s->out_width + (s->kernel - 1) * s->dilation / s->stride;
+    b.row_floats = (int64_t)s->stride * b.columns * CHUNK;
+
+    int halo = (s->kernel - 1) * s->dilation + 1;
+    int64_t row_bytes = b.row_floats * b.chunk_count * (int64_t)sizeof(float);
+    int64_t rows_that_fit = (STRIP_BYTES / row_bytes - halo) / s->stride + 1;
+    int64_t strips_wanted = divide_up(TASKS_PER_THREAD * threads, s->batch);
+    int rows = divide_up(s->out_height, (int)strips_wanted);
+    if (rows < 4) /* the halo would be copied too often: rather split the output channels */
+        rows = s->out_height < 4 ? s->out_height : 4;
+    if (rows > rows_that_fit)
+        rows = rows_that_fit < 1 ? 1 : (int)rows_that_fit;
+    b.strip_count = divide_up(s->out_height, rows);
+    b.strip_rows = divide_up(s->out_height, b.strip_count);
+    b.strip_count = divide_up(s->out_height, b.strip_rows);
+    b.strip_in_rows = (b.strip_rows - 1) * s->stride + halo;
+    b.plane_floats = b.strip_in_rows * b.row_floats;
+    b.strip_floats = b.plane_floats * b.chunk_count;
+
+    int strips = b.strip_count * s->batch;
+    int wanted = divide_up(TASKS_PER_THREAD * threads, strips);
+    if (threads == 1 || strips >= TASKS_PER_THREAD * threads)
+        wanted = 1;
+    b.blocks_per_task = divide_up(b.block_count, wanted);
+    b.tasks_per_strip = divide_up(b.block_count, b.blocks_per_task);
+    return b;
+}
+
+/* Input channels [first, last) that a block of output channels reads. */
+static void block_inputs(const struct blocking *b, int block_index, int *first, int *last)
+{
+    const struct conv_shape *s = &b->shape;
+    int group_inputs = s->in_channels / s->groups, group_outputs = s->out_channels / s->groups;
+    int first_out = block_index * b->block_channels, last_out = first_out + b->block_channels - 1;
+
+    if (last_out >= s->out_channels)
+        last_out = s->out_channels - 1;
+    *first = first_out / group_outputs * group_inputs;
+    *last = (last_out / group_outputs + 1) * group_inputs;
+}
+
+/* Floats of packed weights before a block. Blocks of one convolution read equally many inputs unless groups straddle blocks. */
+static int64_t block_offset(const struct blocking *b, int block_index)
+{
+    int64_t rows = 0;
+    int first, last;
+
+    if (b->shape.groups == 1)
+        rows = (int64_t)block_index * b->shape.in_channels;
+    else
+        for (int i = 0; i < block_index; i++) {
+            block_inputs(b, i, &first, &last);
+            rows += last - first;
+        }
+    return rows * b->shape.kernel * b->shape.kernel * b->block_channels;
+}
+
+static bool supports(const struct conv_shape *s)
+{
+    return s->kernel * s->kernel <= MAX_TAPS;
+}
+
+static size_t packed_bytes(const struct conv_shape *shape)
+{
+    struct blocking b = block(shape, 1);
+    return (size_t)block_offset(&b, b.block_count) * sizeof(float);
+}
+
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static void pack(const struct conv_shape *shape,
+                 const float *weight, /* (out_channels, in_channels / groups, kernel, kernel) */
+                 const float *scale,  /* (out_channels) */
+                 void *packed)        /* (blocks)(chunks)(kernel, kernel)(channels of the chunk)(block_channels) */
+{
+    struct blocking b = block(shape, 1);
+    int group_inputs = shape->in_channels / shape->groups, group_outputs = shape->out_channels / shape->groups;
+    int taps = shape->kernel * shape->kernel;
+    float *out = packed;
+
+    for (int index = 0; index < b.block_count; index++) {
+        int first, last, first_out = index * b.block_channels;
+        block_inputs(&b, index, &first, &last);
+        for (int begin = first, end; begin < last; begin = end) {
+            end = smaller((begin / CHUNK + 1) * CHUNK, last);
+            for (int tap = 0; tap < taps; tap++)
+                for (int i = begin; i < end; i++, out += b.block_channels) {
+                    int group = i / group_inputs; /* connects lanes [first_lane, last_lane) of the block to this input */
+                    int first_lane = larger(group * group_outputs - first_out, 0);
+                    int last_lane = smaller(smaller((group + 1) * group_outputs, shape->out_channels) - first_out, b.block_channels);
+                    const float *in = weight + ((int64_t)first_out * group_inputs + i - group * group_inputs) * taps + tap;
+                    for (int lane = 0; lane < b.block_channels; lane++)
+                        out[lane] = 0.0f;
+                    for (int lane = first_lane; lane < last_lane; lane++)
+                        out[lane] = in[(int64_t)lane * group_inputs * taps] * scale[first_out + lane];
+                }
+        }
+    }
+}
+
+/* A worker's strip begins with the number of the strip that it holds, so that tasks of one strip share the copy. */
+struct strip_header {
+    int64_t held;
+};
+
+static int64_t worker_floats(const struct blocking *b)
+{
+    int64_t bytes = ALIGNMENT + (b->strip_floats + TILE_PIXELS * CHUNK) * (int64_t)sizeof(float); /* a tile may reach over the end */
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT / (int64_t)sizeof(float);
+}
+
+static size_t scratch_bytes(const struct conv_shape *shape, int threads)
+{
+    struct blocking b = block(shape, threads);
+    return (size_t)worker_floats(&b) * (size_t)threads * sizeof(float);
+}
+
+static double cost(const struct conv_shape *shape, int threads)
+{
+    struct blocking b = block(shape, threads);
+    double products = 0.0;
+
+    for (int i = 0; i < b.block_count; i++) {
+        int first, last;
+        block_inputs(&b, i, &first, &last);
+        products += last - first;
+    }
+    products *= (double)shape->kernel * shape->kernel * (double)b.out_pixels * b.block_channels;
+    double lanes_per_microsecond = 2.0 * VEC_WIDTH * 0.85 * 2500.0;
+    double copied = (double)b.shape.batch * b.strip_count * (double)b.strip_floats;
+    return (products + 8.0 * copied) / lanes_per_microsecond / threads;
+}
+
+/* Everything a tile needs; `in` and `out` move from tile to tile. */
+struct tile {
+    const float *in;               /* chunk 0, first tap of the first pixel */
+    int64_t plane_floats;
+    int first_input, last_input;   /* input channels */
+    int tap_count;
+    const int *taps;               /* (tap_count) floats from the first tap */
+    const float *weight;
+    const float *bias;             /* (channels) */
+    const float *residual;         /* first pixel, or NULL */
+    int64_t residual_stride;
+    float *out;                    /* first pixel */
+    int64_t out_stride;
+    int pixels, channels;          /* of the tile that exist; the kernel computes whole tiles */
+    bool relu;
+};
+
+/* The end of a tile of which only a part exists: sums is (pixels, block_channels). */
+static void store_part(const struct tile *t, const float *sums, int block_channels)
+{
+    for (int p = 0; p < t->pixels; p++)
+        for (int c = 0; c < t->channels; c++) {
+            float sum = sums[p * block_channels + c];
+            if (t->residual)
+                sum += t->residual[p * t->residual_stride + c];
+            t->out[p * t->out_stride + c] = t->relu && sum < 0.0f ? 0.0f : sum;
+        }
+}
+
+/* `pixels` and `vectors` are constants at every call, so that `sum` lives in registers. */
+ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int vectors)
+{
+    vec sum[TILE_PIXELS][BLOCK_VECTORS];
+    const float *weight = t->weight;
+
+    for (int v = 0; v < vectors; v++) {
+        int lanes = t->channels - v * VEC_WIDTH;
+        vec bias = lanes >= VEC_WIDTH ? vec_load(t->bias + v * VEC_WIDTH) : vec_load_first(t->bias + v * VEC_WIDTH, lanes > 0 ? lanes : 0);
+#pragma GCC unroll 14
+        for (int p = 0; p < pixels; p++)
+            sum[p][v] = bias;
+    }
+    for (int begin = t->first_input, end; begin < t->last_input; begin = end) {
+        int chunk = begin / CHUNK;
+        end = (chunk + 1) * CHUNK < t->last_input ? (chunk + 1) * CHUNK : t->last_input;
+        const float *plane = t->in + chunk * t->plane_floats + begin % CHUNK;
+        for (int tap = 0; tap < t->tap_count; tap++) {
+            const float *in = plane + t->taps[tap];
+            for (int i = begin; i < end; i++, in++, weight += vectors * VEC_WIDTH) {
+                vec w[BLOCK_VECTORS];
+#pragma GCC unroll 2
+                for (int v = 0; v < vectors; v++)
+                    w[v] = vec_load(weight + v * VEC_WIDTH);
+#pragma GCC unroll 14
+                for (int p = 0; p < pixels; p++) {
+                    vec x = vec_all(in[p * CHUNK]);
+#pragma GCC unroll 2
+                    for (int v = 0; v < vectors; v++)
+                        sum[p][v] = vec_fma(x, w[v], sum[p][v]);
+                }
+            }
+        }
+    }
+    if (t->pixels < pixels || t->channels < vectors * VEC_WIDTH) {
+        float sums[TILE_PIXELS * BLOCK_VECTORS * VEC_WIDTH];
+#pragma GCC unroll 14
+        for (int p = 0; p < pixels; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++)
+                vec_store(sums + (p * vectors + v) * VEC_WIDTH, sum[p][v]);
+        store_part(t, sums, vectors * VEC_WIDTH);
+        return;
+    }
+    vec floor = vec_all(t->relu ? 0.0f : -INFINITY);
+    if (t->residual)
+#pragma GCC unroll 14
+        for (int p = 0; p < pixels; p++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++)
+                sum[p][v] = sum[p][v] + vec_load(t->residual + p * t->residual_stride + v * VEC_WIDTH);
+#pragma GCC unroll 14
+    for (int p = 0; p < pixels; p++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            vec_store(t->out + p * t->out_stride + v * VEC_WIDTH, vec_max(floor, sum[p][v]));
+}
+
+typedef void tile_function(const struct tile *tile);
+
+#define TILE(computed)                                                                                                                     \
+    static void tile_##computed##x1(const struct tile *t)                                                                                  \
+    {                                                                                                                                      \
+        tile_run(t, computed, 1);                                                                                                          \
+    }                                                                                                                                      \
+    static void tile_##computed##x2(const struct tile *t)                                                                                  \
+    {                                                                                                                                      \
+        tile_run(t, computed, 2);                                                                                                          \
+    }
+#define TILE_ENTRY(computed) {computed, {tile_##computed##x1, tile_##computed##x2}}
+
+/* Widths that are computed; a tile of another width is computed as the next wider one, of which the rest is dropped. */
+struct tile_size {
+    int pixels;
+    tile_function *run[BLOCK_VECTORS];
+};
+
+TILE(1)
+TILE(2)
+TILE(4)
+#if KERNEL_ISA_AVX512 || KERNEL_ISA_NEON
+TILE(7)
+TILE(10)
+TILE(12)
+TILE(14)
+static const struct tile_size tile_sizes[] = {TILE_ENTRY(1),  TILE_ENTRY(2),  TILE_ENTRY(4), TILE_ENTRY(7),
+                                              TILE_ENTRY(10), TILE_ENTRY(12), TILE_ENTRY(14)};
+#else
+TILE(5)
+TILE(6)
+static const struct tile_size tile_sizes[] = {TILE_ENTRY(1), TILE_ENTRY(2), TILE_ENTRY(4), TILE_ENTRY(5), TILE_ENTRY(6)};
+#endif
+
+static void run_tile(struct tile *tile, int pixels, int vectors)
+{
+    const struct tile_size *size = tile_sizes;
+
+    while (size->pixels < pixels)
+        size++;
+    tile->pixels = pixels;
+    size->run[vectors - 1](tile);
+}
+
+/* Channels [0, count) of one pixel to the strip's chunks from channel `at` on. */
+ALWAYS_INLINE void copy_channels(float *strip, int64_t plane_floats, int at, const float *in, int count)
+{
+    while (count > 0) {
+        int lane = at % CHUNK, run = CHUNK - lane < count ? CHUNK - lane : count;
+        float *out = strip + at / CHUNK * plane_floats + lane;
+        if (run == CHUNK)
+            for (int v = 0; v < CHUNK; v += VEC_WIDTH)
+                vec_store(out + v, vec_load(in + v));
+        else
+            for (int i = 0; i < run; i++)
+                out[i] = in[i];
+        in += run;
+        at += run;
+        count -= run;
+    }
+}
+
+/* Fills the strip for output rows [first_row, first_row + rows) of one image. */
+static void fill_strip(const struct blocking *b, const struct conv_call *call, int image, int first_row, int rows, float *strip)
+{
+    const struct conv_shape *s = &b->shape;
+    int in_rows = (rows - 1) * s->stride + (s->kernel - 1) * s->dilation + 1;
+
+    for (int row = 0; row < in_rows; row++) {
+        int y = first_row * s->stride - s->padding + row;
+        int64_t row_pixel = ((int64_t)image * s->in_height + y) * s->in_width;
+        bool inside = y >= 0 && y < s->in_height;
+        for (int phase = 0; phase < s->stride; phase++) {
+            float *out = strip + row * b->row_floats + (int64_t)phase * b->columns * CHUNK;
+            for (int column = 0; column < b->columns; column++, out += CHUNK) {
+                int x = column * s->stride + phase - s->padding;
+                if (!inside || x < 0 || x >= s->in_width || row_pixel + x >= b->in_pixels) {
+                    for (int chunk = 0; chunk < b->chunk_count; chunk++)
+                        for (int v = 0; v < CHUNK; v += VEC_WIDTH)
+                            vec_store(out + chunk * b->plane_floats + v, vec_zero());
+                    continue;
+                }
+                int at = 0;
+                for (int source = 0; source < s->source_count; source++) {
+                    copy_channels(out, b->plane_floats, at, call->sources[source].data + (row_pixel + x) * call->sources[source].pixel_stride,
+                                  s->source_channels[source]);
+                    at += s->source_channels[source];
+                }
+            }
+        }
+    }
+}
+
+struct direct_job {
+    struct blocking blocking;
+    const struct conv_call *call;
+    int taps[MAX_TAPS];
+};
+
+static void run_block(const struct direct_job *job, const float *strip, int image, int first_row, int rows, int index)
+{
+    const struct blocking *b = &job->blocking;
+    const struct conv_call *call = job->call;
+    int first_out = index * b->block_channels;
+    struct tile t = {
+        .plane_floats = b->plane_floats,
+        .tap_count = b->shape.kernel * b->shape.kernel,
+        .taps = job->taps,
+        .weight = (const float *)call->packed + block_offset(b, index),
+        .bias = call->bias + first_out,
+        .residual_stride = call->residual.pixel_stride,
+        .out_stride = call->out.pixel_stride,
+        .channels = b->shape.out_channels - first_out < b->block_channels ? b->shape.out_channels - first_out : b->block_channels,
+        .relu = call->relu,
+    };
+    block_inputs(b, index, &t.first_input, &t.last_input);
+
+    int vectors = b->block_channels / VEC_WIDTH;
+    for (int row = 0; row < rows; row++) {
+        int64_t pixel = ((int64_t)image * b->shape.out_height + first_row + row) * b->shape.out_width;
+        int width = b->out_pixels - pixel < b->shape.out_width ? (int)(b->out_pixels - pixel) : b->shape.out_width;
+        int tiles = divide_up(width, TILE_PIXELS);
+        for (int i = 0, x = 0; i < tiles; i++) {
+            int next = (int)((int64_t)width * (i + 1) / tiles);
+            t.in = strip + (int64_t)row * b->shape.stride * b->row_floats + x * CHUNK;
+            t.out = call->out.data + (pixel + x) * call->out.pixel_stride + first_out;
+            t.residual = call->residual.data ? call->residual.data + (pixel + x) * call->residual.pixel_stride + first_out : NULL;
+            run_tile(&t, next - x, vectors);
+            x = next;
+        }
+    }
+}
+
+static void direct_task(void *context, int task, int worker)
+{
+    const struct direct_job *job = context;
+    const struct blocking *b = &job->blocking;
+    float *memory = (float *)job->call->scratch + worker * worker_floats(b);
+    struct strip_header *header = (struct strip_header *)memory;
+    float *strip = memory + ALIGNMENT / sizeof(float);
+    int strip_index = task / b->tasks_per_strip, first_block = task % b->tasks_per_strip * b->blocks_per_task;
+    int image = strip_index / b->strip_count, first_row = strip_index % b->strip_count * b->strip_rows;
+    int rows = b->shape.out_height - first_row < b->strip_rows ? b->shape.out_height - first_row : b->strip_rows;
+
+    if (header->held != strip_index) {
+        fill_strip(b, job->call, image, first_row, rows, strip);
+        header->held = strip_index;
+    }
+    for (int i = first_block; i < first_block + b->blocks_per_task && i < b->block_count; i++)
+        run_block(job, strip, image, first_row, rows, i);
+}
+
+static void run(const struct conv_call *call)
+{
+    int threads = thread_pool_size(call->pool);
+    struct direct_job job = {.blocking = block(call->shape, threads), .call = call};
+    const struct conv_shape *s = &job.blocking.shape;
+
+    for (int ky = 0; ky < s->kernel; ky++)
+        for (int kx = 0; kx < s->kernel; kx++) {
+            int column = kx * s->dilation;
+            job.taps[ky * s->kernel + kx] = (int)(ky * s->dilation * job.blocking.row_floats)
+                                            + (column % s->stride * job.blocking.columns + column / s->stride) * CHUNK;
+        }
+    for (int worker = 0; worker < threads; worker++)
+        ((struct strip_header *)((float *)call->scratch + worker * worker_floats(&job.blocking)))->held = -1;
+    thread_pool_run(call->pool, direct_task, &job, s->batch * job.blocking.strip_count * job.blocking.tasks_per_strip);
+}
+
+extern const struct conv_kernel ISA_NAME(conv_direct);
+
+const struct conv_kernel ISA_NAME(conv_direct) = {
+    .name = KERNEL_NAME("direct"),
+    .winograd = false,
+    .supports = supports,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .scratch_bytes = scratch_bytes,
+    .cost = cost,
+    .run = run,
+};

@@ -1,0 +1,513 @@
+/* conv_weight_gradient.c - gradient of a convolution's weights, as matrix products over pixels.
+ *
+ * For one tap the gradient is  in^T * out_gradient : (channels_in x pixels) * (pixels x channels_out), where `in` is shifted
+ * by the tap. A register tile holds MR input by NR output channels and walks over pixels: per pixel NR / VEC_WIDTH loads, MR
+ * broadcasts and MR * NR / VEC_WIDTH multiply-adds. With 32 registers MR x NR is 8 x 2 vectors: 16 multiply-adds (8 cycles
+ * at two a cycle) for 10 loads (5 cycles). Maps with one vector of output channels take 16 or 24 x 1.
+ *
+ * So that the walk reads memory in order, both maps are first laid out in panels:
+ *
+ *     in             [row tile of MR][image][padded row][padded column][MR]     a tap is an offset, a stride a step
+ *     out_gradient   [column tile of NR][image][row][column][NR]
+ *
+ * Three or four input channels (the photograph) would leave tiles empty; there the taps of one row are laid out as channels,
+ * kernel * in_channels of them per output pixel, and only the rows of the window remain as taps.
+ *
+ * Small gradients (the early, wide maps) are summed privately per chunk of images and the chunks then added in order; large
+ * ones (the late, small maps) are cut into column tiles, each summed over the whole batch. Chunks depend on the shape alone.
+ *
+ * Convolutions of many narrow groups (narrow_groups) take another way: lanes are output channels, and for each of the g input
+ * channels j of a group a copy of `in` is laid out in which every lane holds channel j of its own group.
+ */
+#include "cpu/isa/groups_isa.h"
+#include "cpu/isa/training_isa.h"
+
+#include <stdlib.h>
+
+enum {
+    MAX_CHUNKS = 16,               /* private sums: more than cores on most machines, and few enough to add up */
+    PRIVATE_FLOATS = 160 * 1024,   /* gradients up to 640 KB are summed privately: they and a block's panels share L2 */
+    BLOCK_PIXELS = 192,            /* least output pixels between two visits to a tile's sums: 24 KB of a column tile, in L1 */
+    BLOCK_FLOATS = 32 * 1024,      /* panels of maps with few channels hold more: fewer rows are laid out twice at a block's edge */
+    MR_WIDE = VEC_REGISTERS / 4,   /* with two vectors of output channels */
+    MR_NARROW = VEC_REGISTERS / 2, /* with one */
+    MR_TALL = VEC_REGISTERS * 3 / 4
+};
+
+/* How one group is laid out; computed from the shape alone. */
+struct layout {
+    int vectors, mr, nr; /* register tile */
+    int row_channels;    /* input channels, or kernel * input channels where taps of a row are merged */
+    bool merged;
+    int taps_y, taps_x;
+    int row_tiles, column_tiles;
+    int padded_height, padded_width; /* of a whole map in panels */
+    int64_t tile_floats;             /* sums of one register tile: taps * mr * nr */
+    int64_t gradient_floats;         /* sums of one group */
+    int chunks;                      /* > 0: private sums */
+    int rows_per_block, images_per_block;
+};
+
+static int divide_up(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+static struct layout layout_of(const struct conv_shape *s)
+{
+    struct layout l = {0};
+    int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups;
+    l.merged = in_group <= 4 && s->kernel > 1;
+    l.row_channels = l.merged ? s->kernel * in_group : in_group;
+    l.taps_y = s->kernel;
+    l.taps_x = l.merged ? 1 : s->kernel;
+    l.vectors = out_group > VEC_WIDTH ? 2 : 1;
+    l.nr = l.vectors * VEC_WIDTH;
+    if (l.vectors == 2)
+        l.mr = MR_WIDE;
+    else
+        l.mr = divide_up(l.row_channels, MR_TALL) * MR_TALL < divide_up(l.row_channels, MR_NARROW) * MR_NARROW ? MR_TALL : MR_NARROW;
+    l.row_tiles = divide_up(l.row_channels, l.mr);
+    l.column_tiles = divide_up(out_group, l.nr);
+    l.padded_height = (s->out_height - 1) * s->stride + (s->kernel - 1) * s->dilation + 1;
+    l.padded_width = l.merged ? s->out_width : (s->out_width - 1) * s->stride + (s->kernel - 1) * s->dilation + 1;
+    l.tile_floats = (int64_t)l.taps_y * l.taps_x * l.mr * l.nr;
+    l.gradient_floats = l.tile_floats * l.row_tiles * l.column_tiles;
+    if (l.gradient_floats <= PRIVATE_FLOATS)
+        l.chunks = s->batch < MAX_CHUNKS ? s->batch : MAX_CHUNKS;
+    int pixels = s->out_height * s->out_width, block = BLOCK_FLOATS / (l.row_tiles * l.mr + l.column_tiles * l.nr);
+    block = block < BLOCK_PIXELS ? BLOCK_PIXELS : block;
+    l.images_per_block = pixels < block ? divide_up(block, pixels) : 1;
+    l.rows_per_block = pixels < block ? s->out_height : divide_up(block, s->out_width);
+    return l;
+}
+
+static int64_t aligned(int64_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
+/* Rows of the padded input that `rows` output rows read. */
+static int input_rows(const struct conv_shape *s, int rows)
+{
+    return (rows - 1) * s->stride + (s->kernel - 1) * s->dilation + 1;
+}
+
+/* Floats of the panels of `images` images with `rows` output rows each. */
+static int64_t in_panel_floats(const struct conv_shape *s, const struct layout *l, int images, int rows)
+{
+    return aligned((int64_t)l->row_tiles * images * input_rows(s, rows) * l->padded_width * l->mr);
+}
+
+static int64_t out_panel_floats(const struct conv_shape *s, const struct layout *l, int images, int rows)
+{
+    return aligned((int64_t)l->column_tiles * images * rows * s->out_width * l->nr);
+}
+
+/* One padded row of plain channels: zeros, the map's pixels from column first_x on, zeros. Tile by tile, so that writes are in order. */
+static void pack_row(const struct conv_shape *s, const struct layout *l, const float *row /* first pixel of the map's row, or NULL */,
+                     int64_t pixel_stride, int64_t tile_stride, float *to)
+{
+    int in_group = s->in_channels / s->groups;
+    int before = row ? s->padding : l->padded_width, inside = row ? s->in_width : 0;
+    before = before < l->padded_width ? before : l->padded_width;
+    inside = inside < l->padded_width - before ? inside : l->padded_width - before;
+    int after = l->padded_width - before - inside;
+    for (int tile = 0; tile < l->row_tiles; tile++) {
+        int lanes = in_group - tile * l->mr < l->mr ? in_group - tile * l->mr : l->mr;
+        const float *from = row ? row + tile * l->mr : NULL;
+        float *pixel = to + tile * tile_stride;
+        memset(pixel, 0, (size_t)before * (size_t)l->mr * sizeof(float));
+        pixel += (int64_t)before * l->mr;
+        if (lanes == l->mr && l->mr % VEC_WIDTH == 0)
+            for (int x = 0; x < inside; x++, from += pixel_stride, pixel += l->mr)
+                for (int i = 0; i < l->mr; i += VEC_WIDTH)
+                    vec_store(pixel + i, vec_load(from + i));
+        else if (lanes == 8 && l->mr == 8)
+            for (int x = 0; x < inside; x++, from += pixel_stride, pixel += 8)
+                memcpy(pixel, from, 8 * sizeof(float));
+        else
+            for (int x = 0; x < inside; x++, from += pixel_stride, pixel += l->mr) {
+                memcpy(pixel, from, (size_t)lanes * sizeof(float));
+                memset(pixel + lanes, 0, (size_t)(l->mr - lanes) * sizeof(float));
+            }
+        memset(pixel, 0, (size_t)after * (size_t)l->mr * sizeof(float));
+    }
+}
+
+/* One row of the photograph: for every output column the window row's pixels, one after the other. */
+static void pack_merged_row(const struct conv_shape *s, const struct layout *l, const float *row, int64_t pixel_stride, int64_t tile_stride,
+                            float *to)
+{
+    int in_group = s->in_channels / s->groups;
+    bool contiguous = pixel_stride == in_group && s->dilation == 1; /* a window row is a run of floats */
+    for (int column = 0; column < l->padded_width; column++, to += l->mr) {
+        int x = column * s->stride - s->padding;
+        if (row && contiguous && x >= 0 && x + s->kernel <= s->in_width) {
+            const float *from = row + (int64_t)x * in_group;
+            for (int tile = 0; tile < l->row_tiles; tile++, from += l->mr)
+                for (int i = 0; i < l->mr; i += VEC_WIDTH) {
+                    int room = l->mr - i, lanes = l->row_channels - tile * l->mr - i;
+                    room = room < VEC_WIDTH ? room : VEC_WIDTH;
+                    lanes = lanes < 0 ? 0 : lanes < room ? lanes : room;
+                    vec_store_first(to + tile * tile_stride + i, vec_load_first(from + i, lanes), room);
+                }
+            continue;
+        }
+        for (int tile = 0; tile < l->row_tiles; tile++)
+            memset(to + tile * tile_stride, 0, (size_t)l->mr * sizeof(float));
+        for (int kx = 0; row && kx < s->kernel; kx++) {
+            int tap_x = x + kx * s->dilation;
+            for (int i = 0; tap_x >= 0 && tap_x < s->in_width && i < in_group; i++) {
+                int m = kx * in_group + i;
+                to[m / l->mr * tile_stride + m % l->mr] = row[(int64_t)tap_x * pixel_stride + i];
+            }
+        }
+    }
+}
+
+/* Lays out the input rows that output rows first_row .. first_row + rows - 1 of one image read, as image `slot` of `slots`. */
+static void pack_in(const struct conv_shape *s, const struct layout *l, struct map_view in, int channel, int image, int first_row, int rows,
+                    int slot, int slots, float *panel)
+{
+    int height = input_rows(s, rows);
+    int64_t tile_stride = (int64_t)slots * height * l->padded_width * l->mr;
+    for (int row = 0; row < height; row++) {
+        int y = first_row * s->stride - s->padding + row;
+        float *to = panel + ((int64_t)slot * height + row) * l->padded_width * l->mr;
+        const float *from =
+            y < 0 || y >= s->in_height ? NULL : in.data + ((int64_t)image * s->in_height + y) * s->in_width * in.pixel_stride + channel;
+        (l->merged ? pack_merged_row : pack_row)(s, l, from, in.pixel_stride, tile_stride, to);
+    }
+}
+
+static void pack_out(const struct conv_shape *s, const struct layout *l, struct map_view out, int channel, int image, int first_row,
+                     int rows, int slot, int slots, float *panel)
+{
+    int out_group = s->out_channels / s->groups;
+    int64_t pixels = (int64_t)rows * s->out_width, tile_stride = slots * pixels * l->nr;
+    const float *from = out.data + ((int64_t)image * s->out_height + first_row) * s->out_width * out.pixel_stride + channel;
+    float *to = panel + slot * pixels * l->nr;
+    for (int64_t p = 0; p < pixels; p++, from += out.pixel_stride, to += l->nr)
+        for (int tile = 0; tile < l->column_tiles; tile++)
+            for (int v = 0; v < l->vectors; v++) {
+                int first = tile * l->nr + v * VEC_WIDTH, lanes = out_group - first;
+                float *vector_to = to + tile * tile_stride + v * VEC_WIDTH;
+                if (lanes >= VEC_WIDTH)
+                    vec_store(vector_to, vec_load(from + first));
+                else
+                    vec_store(vector_to, vec_load_first(from + first, lanes > 0 ? lanes : 0));
+            }
+}
+
+/* What a register tile walks over. */
+struct walk {
+    int images, rows, columns;
+    int64_t in_image, in_row, in_column; /* steps in floats */
+    const float *in, *out;
+};
+
+/* sums (mr, nr) += in^T * out_gradient. mr and vectors are constants at every call. */
+ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int vectors)
+{
+    vec sum[MR_TALL][2];
+    for (int m = 0; m < mr; m++)
+        for (int v = 0; v < vectors; v++)
+            sum[m][v] = vec_load(sums + (m * vectors + v) * VEC_WIDTH);
+    const float *out = w->out;
+    for (int image = 0; image < w->images; image++)
+        for (int row = 0; row < w->rows; row++) {
+            const float *in = w->in + image * w->in_image + row * w->in_row;
+            for (int column = 0; column < w->columns; column++, in += w->in_column, out += vectors * VEC_WIDTH) {
+                vec o[2];
+                for (int v = 0; v < vectors; v++)
+                    o[v] = vec_load(out + v * VEC_WIDTH);
+                for (int m = 0; m < mr; m++)
+                    for (int v = 0; v < vectors; v++)
+                        sum[m][v] = vec_fma(vec_all(in[m]), o[v], sum[m][v]);
+            }
+        }
+    for (int m = 0; m < mr; m++)
+        for (int v = 0; v < vectors; v++)
+            vec_store(sums + (m * vectors + v) * VEC_WIDTH, sum[m][v]);
+}
+
+/* All taps of one register tile over `images` images of `rows` output rows, from panels that start at `in` and `out`. */
+static void multiply_taps(const struct conv_shape *s, const struct layout *l, const float *in, const float *out, int images, int rows,
+                          float *sums)
+{
+    struct walk w = {.images = images, .rows = rows, .columns = s->out_width, .out = out};
+    w.in_column = (int64_t)l->mr * (l->merged ? 1 : s->stride);
+    w.in_row = (int64_t)s->stride * l->padded_width * l->mr;
+    w.in_image = (int64_t)input_rows(s, rows) * l->padded_width * l->mr;
+    if (s->kernel == 1 && s->stride == 1) { /* no halo: one long row */
+        w.columns = images * rows * s->out_width;
+        w.images = w.rows = 1;
+    }
+    for (int ky = 0; ky < l->taps_y; ky++)
+        for (int kx = 0; kx < l->taps_x; kx++, sums += l->mr * l->nr) {
+            w.in = in + ((int64_t)ky * s->dilation * l->padded_width + kx * s->dilation) * l->mr;
+            if (l->vectors == 2)
+                multiply_tile(&w, sums, MR_WIDE, 2);
+            else if (l->mr == MR_NARROW)
+                multiply_tile(&w, sums, MR_NARROW, 1);
+            else
+                multiply_tile(&w, sums, MR_TALL, 1);
+        }
+}
+
+/* Adds one register tile's sums of `copies` chunks, in order, to the weights' gradient. */
+static void add_tile(const struct conv_shape *s, const struct layout *l, int group, int row_tile, int column_tile, const float *sums,
+                     int copies, int64_t copy_stride, float *gradient)
+{
+    int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups, taps = s->kernel * s->kernel;
+    for (int n = 0; n < l->nr && column_tile * l->nr + n < out_group; n++)
+        for (int m = 0; m < l->mr && row_tile * l->mr + m < l->row_channels; m++) {
+            int channel = row_tile * l->mr + m, kx = l->merged ? channel / in_group : 0, i = l->merged ? channel % in_group : channel;
+            float *to = gradient + (((int64_t)group * out_group + column_tile * l->nr + n) * in_group + i) * taps;
+            for (int tap = 0; tap < l->taps_y * l->taps_x; tap++) {
+                float sum = 0.0f;
+                for (int copy = 0; copy < copies; copy++)
+                    sum += sums[copy * copy_stride + ((int64_t)tap * l->mr + m) * l->nr + n];
+                to[l->merged ? tap * s->kernel + kx : tap] += sum;
+            }
+        }
+}
+
+struct job {
+    const struct conv_weight_gradient_call *call;
+    struct layout layout;
+    int group;
+    float *sums, *in_panel, *out_panel; /* private: sums [chunk], panels [worker]; shared: panels of the whole batch */
+    int64_t worker_floats;
+};
+
+static void private_task(void *context, int chunk, int worker)
+{
+    const struct job *job = context;
+    const struct layout *l = &job->layout;
+    const struct conv_shape *s = job->call->shape;
+    int channel_in = job->group * (s->in_channels / s->groups), channel_out = job->group * (s->out_channels / s->groups);
+    int first = (int)((int64_t)s->batch * chunk / l->chunks), end = (int)((int64_t)s->batch * (chunk + 1) / l->chunks);
+    float *sums = job->sums + chunk * l->gradient_floats;
+    float *in_panel = job->in_panel + worker * job->worker_floats;
+    float *out_panel = in_panel + in_panel_floats(s, l, l->images_per_block, l->rows_per_block);
+    memset(sums, 0, (size_t)l->gradient_floats * sizeof(float));
+    for (int image = first; image < end; image += l->images_per_block) {
+        int images = end - image < l->images_per_block ? end - image : l->images_per_block;
+        for (int row = 0; row < s->out_height; row += l->rows_per_block) {
+            int rows = s->out_height - row < l->rows_per_block ? s->out_height - row : l->rows_per_block;
+            for (int slot = 0; slot < images; slot++) {
+                pack_in(s, l, job->call->in, channel_in, image + slot, row, rows, slot, images, in_panel);
+                pack_out(s, l, job->call->out_gradient, channel_out, image + slot, row, rows, slot, images, out_panel);
+            }
+            int64_t in_tile = (int64_t)images * input_rows(s, rows) * l->padded_width * l->mr,
+                    out_tile = (int64_t)images * rows * s->out_width * l->nr;
+            for (int column_tile = 0; column_tile < l->column_tiles; column_tile++)
+                for (int row_tile = 0; row_tile < l->row_tiles; row_tile++)
+                    multiply_taps(s, l, in_panel + row_tile * in_tile, out_panel + column_tile * out_tile, images, rows,
+                                  sums + ((int64_t)column_tile * l->row_tiles + row_tile) * l->tile_floats);
+        }
+    }
+}
+
+static void add_task(void *context, int column_tile, int worker)
+{
+    const struct job *job = context;
+    const struct layout *l = &job->layout;
+    (void)worker;
+    for (int row_tile = 0; row_tile < l->row_tiles; row_tile++)
+        add_tile(job->call->shape, l, job->group, row_tile, column_tile,
+                 job->sums + ((int64_t)column_tile * l->row_tiles + row_tile) * l->tile_floats, l->chunks, l->gradient_floats,
+                 job->call->weight_gradient);
+}
+
+static void shared_pack_task(void *context, int image, int worker)
+{
+    const struct job *job = context;
+    const struct conv_shape *s = job->call->shape;
+    (void)worker;
+    pack_in(s, &job->layout, job->call->in, job->group * (s->in_channels / s->groups), image, 0, s->out_height, image, s->batch,
+            job->in_panel);
+    pack_out(s, &job->layout, job->call->out_gradient, job->group * (s->out_channels / s->groups), image, 0, s->out_height, image, s->batch,
+             job->out_panel);
+}
+
+/* One column tile: every row tile over the whole batch, blocks of images at a time so that a block serves all taps from L1. */
+static void shared_task(void *context, int column_tile, int worker)
+{
+    const struct job *job = context;
+    const struct layout *l = &job->layout;
+    const struct conv_shape *s = job->call->shape;
+    float *sums = job->sums + worker * aligned(l->tile_floats);
+    int64_t in_image = (int64_t)l->padded_height * l->padded_width * l->mr, out_image = (int64_t)s->out_height * s->out_width * l->nr;
+    for (int row_tile = 0; row_tile < l->row_tiles; row_tile++) {
+        memset(sums, 0, (size_t)l->tile_floats * sizeof(float));
+        for (int image = 0; image < s->batch; image += l->images_per_block) {
+            int images = s->batch - image < l->images_per_block ? s->batch - image : l->images_per_block;
+            multiply_taps(s, l, job->in_panel + ((int64_t)row_tile * s->batch + image) * in_image,
+                          job->out_panel + ((int64_t)column_tile * s->batch + image) * out_image, images, s->out_height, sums);
+        }
+        add_tile(s, l, job->group, row_tile, column_tile, sums, 1, 0, job->call->weight_gradient);
+    }
+}
+
+/* ---- narrow groups ---- */
+
+struct narrow_job {
+    const struct conv_weight_gradient_call *call;
+    int chunks, rows_per_block, padded_width, vectors;
+    int64_t sums_floats, worker_floats;
+    float *sums, *panels;
+};
+
+static struct narrow_job narrow_job_of(const struct conv_shape *s)
+{
+    struct narrow_job job = {0};
+    int width = s->in_channels / s->groups;
+    job.chunks = s->batch < MAX_CHUNKS ? s->batch : MAX_CHUNKS;
+    job.rows_per_block = divide_up(BLOCK_PIXELS / width, s->out_width);
+    job.rows_per_block = job.rows_per_block > s->out_height ? s->out_height : job.rows_per_block;
+    job.padded_width = (s->out_width - 1) * s->stride + (s->kernel - 1) * s->dilation + 1;
+    job.vectors = divide_up(s->in_channels, VEC_WIDTH);
+    job.sums_floats = (int64_t)job.vectors * s->kernel * s->kernel * width * VEC_WIDTH;
+    job.worker_floats = aligned((int64_t)input_rows(s, job.rows_per_block) * job.padded_width * width * VEC_WIDTH)
+                        + aligned((int64_t)job.rows_per_block * s->out_width * VEC_WIDTH);
+    return job;
+}
+
+/* sums [kx][j] += out_gradient * copy j of the input, for `taps` neighbouring taps of one window row. taps and width are
+ * constants at the calls that matter. */
+ALWAYS_INLINE void narrow_tile(const float *in, const float *out, int rows, int columns, int64_t in_row, int64_t in_column, int64_t in_tap,
+                               float *sums, int taps, int width)
+{
+    vec sum[3][8];
+    for (int t = 0; t < taps; t++)
+        for (int j = 0; j < width; j++)
+            sum[t][j] = vec_load(sums + (t * width + j) * VEC_WIDTH);
+    for (int row = 0; row < rows; row++) {
+        const float *pixel = in + row * in_row;
+        for (int column = 0; column < columns; column++, pixel += in_column, out += VEC_WIDTH) {
+            vec o = vec_load(out);
+            for (int t = 0; t < taps; t++)
+                for (int j = 0; j < width; j++)
+                    sum[t][j] = vec_fma(o, vec_load(pixel + t * in_tap + j * VEC_WIDTH), sum[t][j]);
+        }
+    }
+    for (int t = 0; t < taps; t++)
+        for (int j = 0; j < width; j++)
+            vec_store(sums + (t * width + j) * VEC_WIDTH, sum[t][j]);
+}
+
+static void narrow_window_row(const float *in, const float *out, int rows, int columns, int64_t in_row, int64_t in_column, int64_t in_tap,
+                              float *sums, int kernel, int width)
+{
+    if (kernel == 3 && width == 8)
+        narrow_tile(in, out, rows, columns, in_row, in_column, in_tap, sums, 3, 8);
+    else if (kernel == 3 && width == 4)
+        narrow_tile(in, out, rows, columns, in_row, in_column, in_tap, sums, 3, 4);
+    else if (kernel == 3 && width == 2)
+        narrow_tile(in, out, rows, columns, in_row, in_column, in_tap, sums, 3, 2);
+    else
+        for (int kx = 0; kx < kernel; kx++)
+            for (int j = 0; j < width; j++)
+                narrow_tile(in + kx * in_tap + j * VEC_WIDTH, out, rows, columns, in_row, in_column, in_tap,
+                            sums + (kx * width + j) * VEC_WIDTH, 1, 1);
+}
+
+static void narrow_task(void *context, int chunk, int worker)
+{
+    const struct narrow_job *job = context;
+    const struct conv_shape *s = job->call->shape;
+    int width = s->in_channels / s->groups, taps = s->kernel * s->kernel;
+    int first = (int)((int64_t)s->batch * chunk / job->chunks), end = (int)((int64_t)s->batch * (chunk + 1) / job->chunks);
+    float *sums = job->sums + chunk * job->sums_floats, *panel = job->panels + worker * job->worker_floats;
+    float *out_panel = panel + aligned((int64_t)input_rows(s, job->rows_per_block) * job->padded_width * width * VEC_WIDTH);
+    memset(sums, 0, (size_t)job->sums_floats * sizeof(float));
+    for (int image = first; image < end; image++)
+        for (int row = 0; row < s->out_height; row += job->rows_per_block) {
+            int rows = s->out_height - row < job->rows_per_block ? s->out_height - row : job->rows_per_block;
+            for (int v = 0; v < job->vectors; v++) {
+                int channel = v * VEC_WIDTH, lanes = s->in_channels - channel < VEC_WIDTH ? s->in_channels - channel : VEC_WIDTH;
+                spread_groups(job->call->in, s->in_height, s->in_width, image, row * s->stride - s->padding, -s->padding,
+                              input_rows(s, rows), job->padded_width, channel, lanes, width, panel);
+                const float *from = job->call->out_gradient.data
+                                    + ((int64_t)image * s->out_height + row) * s->out_width * job->call->out_gradient.pixel_stride
+                                    + channel;
+                for (int64_t p = 0; p < (int64_t)rows * s->out_width; p++)
+                    vec_store(out_panel + p * VEC_WIDTH, vec_load_first(from + p * job->call->out_gradient.pixel_stride, lanes));
+                int64_t pixel = (int64_t)width * VEC_WIDTH;
+                for (int ky = 0; ky < s->kernel; ky++)
+                    narrow_window_row(panel + (int64_t)ky * s->dilation * job->padded_width * pixel, out_panel, rows, s->out_width,
+                                      (int64_t)s->stride * job->padded_width * pixel, s->stride * pixel, s->dilation * pixel,
+                                      sums + ((int64_t)v * taps + ky * s->kernel) * pixel, s->kernel, width);
+            }
+        }
+}
+
+static void narrow_groups_gradient(const struct conv_weight_gradient_call *call)
+{
+    const struct conv_shape *s = call->shape;
+    struct narrow_job job = narrow_job_of(s);
+    int width = s->in_channels / s->groups, taps = s->kernel * s->kernel;
+    job.call = call;
+    job.sums = call->scratch;
+    job.panels = job.sums + aligned(job.sums_floats * job.chunks);
+    thread_pool_run(call->pool, narrow_task, &job, job.chunks);
+    for (int o = 0; o < s->out_channels; o++)
+        for (int i = 0; i < width; i++)
+            for (int tap = 0; tap < taps; tap++) {
+                float sum = 0.0f;
+                for (int chunk = 0; chunk < job.chunks; chunk++)
+                    sum += job.sums[chunk * job.sums_floats + (((int64_t)(o / VEC_WIDTH) * taps + tap) * width + i) * VEC_WIDTH
+                                    + o % VEC_WIDTH];
+                call->weight_gradient[((int64_t)o * width + i) * taps + tap] += sum;
+            }
+}
+
+/* ---- entry ---- */
+
+size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
+{
+    int64_t floats;
+    if (narrow_groups(s)) {
+        struct narrow_job job = narrow_job_of(s);
+        floats = aligned(job.sums_floats * job.chunks) + job.worker_floats * threads;
+    } else {
+        struct layout l = layout_of(s);
+        if (l.chunks)
+            floats = aligned(l.gradient_floats * l.chunks)
+                     + (in_panel_floats(s, &l, l.images_per_block, l.rows_per_block)
+                        + out_panel_floats(s, &l, l.images_per_block, l.rows_per_block))
+                           * threads;
+        else
+            floats = aligned(l.tile_floats) * threads + in_panel_floats(s, &l, s->batch, s->out_height)
+                     + out_panel_floats(s, &l, s->batch, s->out_height);
+    }
+    return (size_t)floats * sizeof(float);
+}
+
+void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call)
+{
+    const struct conv_shape *s = call->shape;
+    if (narrow_groups(s)) {
+        narrow_groups_gradient(call);
+        return;
+    }
+    struct job job = {.call = call, .layout = layout_of(s)};
+    const struct layout *l = &job.layout;
+    job.sums = call->scratch;
+    for (job.group = 0; job.group < s->groups; job.group++)
+        if (l->chunks) {
+            job.in_panel = job.sums + aligned(l->gradient_floats * l->chunks);
+            job.worker_floats = in_panel_floats(s, l, l->images_per_block, l->rows_per_block)
+                                + out_panel_floats(s, l, l->images_per_block, l->rows_per_block);
+            thread_pool_run(call->pool, private_task, &job, l->chunks);
+            thread_pool_run(call->pool, add_task, &job, l->column_tiles);
+        } else {
+            job.in_panel = job.sums + aligned(l->tile_floats) * thread_pool_size(call->pool);
+            job.out_panel = job.in_panel + in_panel_floats(s, l, s->batch, s->out_height);
+            thread_pool_run(call->pool, shared_pack_task, &job, s->batch);
+            thread_pool_run(call->pool, shared_task, &job, l->column_tiles);
+        }
+}

@@ -1,0 +1,305 @@
+/* grouped3x3.c - 3x3 convolution with few channels a group (the x-networks and Res2NeXt: 2 to 32), stride 1 and 2.
+ *
+ * A group of g channels has 9 g products an output. General libraries treat every group as a tiny dense convolution, whose
+ * matrices fill no vector. Here a vector of outputs covers VEC_WIDTH / g groups at once: for tap (ky, kx) and member j of
+ * the groups,
+ *
+ *     sum[pixel] += spread(in[pixel's window][tap], j) * weight[tap][j]
+ *
+ * where spread() gives every lane member j of its own group: a permutation of one vector, or where g >= VEC_WIDTH a broadcast
+ * of one float from memory.
+ *
+ * A spread input serves all outputs whose windows it lies in. A tile is TILE_ROWS x TILE_COLUMNS pixels of one vector of channels; for
+ * each of its input rows and each member, at most six weights are loaded (three of each output row that the input row
+ * belongs to), then each spread input goes into up to six sums. Stride 1, AVX-512: 2 x 7 sums + 6 weights + permutation + input =
+ * 22 of 32 registers, 4 x 9 = 36 spreads for 126 FMAs. Permutations share a port with one of the two FMA units, so
+ * (126 + 36) / 2 = 81 cycles against 63 is the bound, 78 % of the peak; with broadcasts it is 100 %. Stride 2: 5 x 15 spreads
+ * for as many FMAs, 63 %. 7 columns divide the maps of 56, 28, 14 and 7. AVX2 has 16 registers: 2 x 4 sums + 6 + 1 + 1.
+ *
+ * Pixels outside the map are read from a vector of zeros. Weights of a task (BLOCK_BYTES) stay in L1. Where a group fills vectors,
+ * its inputs to a tile are first copied to a compact panel: in the map they lie a power of two apart (4 KB with 1024
+ * channels), so that they would evict each other from L1, and each of their lines is read VEC_WIDTH times and more.
+ */
+#include "cpu/conv.h"
+#include "cpu/isa/vector.h"
+
+enum {
+    TILE_ROWS = 2,
+    TILE_COLUMNS = VEC_REGISTERS == 32 ? 7 : 4,
+    TAPS = 9,
+    BLOCK_BYTES = 16 * 1024, /* of weights: half of L1 */
+    TASKS_PER_THREAD = 8,
+    MAX_STRIDE = 2,
+    MAX_IN_ROWS = (TILE_ROWS - 1) * MAX_STRIDE + 3,
+    MAX_IN_COLUMNS = (TILE_COLUMNS - 1) * MAX_STRIDE + 3
+};
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static int divide_up(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+static bool supports(const struct conv_shape *s)
+{
+    int group = s->in_channels / s->groups;
+    bool whole_vectors = s->in_channels % VEC_WIDTH == 0 && (VEC_WIDTH % group == 0 || group % VEC_WIDTH == 0);
+
+    return s->groups > 1 && s->kernel == 3 && s->dilation == 1 && s->stride <= MAX_STRIDE && s->source_count == 1
+           && s->in_channels == s->out_channels && group > 1 && whole_vectors;
+}
+
+static size_t packed_bytes(const struct conv_shape *s)
+{
+    return (size_t)s->out_channels * TAPS * (size_t)(s->in_channels / s->groups) * sizeof(float);
+}
+
+static void pack(const struct conv_shape *s, const float *weight, /* (out_channels, group, 3, 3) */
+                 const float *scale,                              /* (out_channels) */
+                 void *packed)                                    /* (vectors of outputs)(ky, member of the group, kx)(lanes) */
+{
+    int group = s->in_channels / s->groups;
+    float *out = packed;
+
+    for (int first = 0; first < s->out_channels; first += VEC_WIDTH)
+        for (int ky = 0; ky < 3; ky++)
+            for (int member = 0; member < group; member++)
+                for (int kx = 0; kx < 3; kx++)
+                    for (int o = first; o < first + VEC_WIDTH; o++)
+                        *out++ = weight[((int64_t)o * group + member) * TAPS + ky * 3 + kx] * scale[o];
+}
+
+/* FMAs at two a cycle and spreads of permutations at the cost of an FMA; 2500 cycles a microsecond. */
+static double cost(const struct conv_shape *s, int threads)
+{
+    int group = s->in_channels / s->groups;
+    double tiles = (double)s->batch * divide_up(s->out_height, TILE_ROWS) * divide_up(s->out_width, TILE_COLUMNS);
+    double fmas = TILE_ROWS * TILE_COLUMNS * TAPS;
+    double spreads = ((TILE_ROWS - 1) * s->stride + 3) * ((TILE_COLUMNS - 1) * s->stride + 3);
+
+    if (group >= VEC_WIDTH)
+        spreads = 0.0;
+    return tiles * (fmas + spreads) * group * (s->out_channels / VEC_WIDTH) / 2.0 / 0.8 / 2500.0 / threads;
+}
+
+struct tile {
+    const float *in; /* first input pixel (it may lie outside the map), channels of this vector or group */
+    int64_t row_stride, pixel_stride;
+    int top, bottom, left, right; /* input rows [top, bottom) and columns [left, right) of the tile lie inside the map */
+    int group;
+    const float *weight; /* (ky, group, kx, lanes) */
+    vec bias;
+    const float *residual; /* first output, or NULL */
+    int64_t residual_stride;
+    float *out; /* first output */
+    int64_t out_stride;
+    int out_width; /* of the map: pixels from row to row */
+    int columns;   /* of the tile that exist */
+    bool relu;
+};
+
+/* All but `t` are constants at every call. */
+ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int stride, const bool permute)
+{
+    static const float zeros[VEC_WIDTH];
+    vec sum[TILE_ROWS][TILE_COLUMNS];
+    const int in_rows = (rows - 1) * stride + 3, in_columns = (TILE_COLUMNS - 1) * stride + 3;
+    const int group = t->group;
+
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 7
+        for (int column = 0; column < TILE_COLUMNS; column++)
+            sum[row][column] = t->bias;
+
+#pragma GCC unroll 5
+    for (int r = 0; r < in_rows; r++) {
+        const float *pixels[MAX_IN_COLUMNS];
+        if (r < t->top || r >= t->bottom)
+            continue;
+#pragma GCC unroll 15
+        for (int c = 0; c < in_columns; c++) {
+            pixels[c] = t->in + r * t->row_stride + c * t->pixel_stride;
+            if (permute && (c < t->left || c >= t->right))
+                pixels[c] = zeros;
+        }
+        vec_lanes lanes = vec_group_lanes(permute ? group : 1);
+        for (int member = 0; member < group; member++) {
+            vec w[TILE_ROWS][3];
+#pragma GCC unroll 2
+            for (int row = 0; row < rows; row++) {
+                int ky = r - row * stride;
+                if (ky >= 0 && ky < 3)
+#pragma GCC unroll 3
+                    for (int kx = 0; kx < 3; kx++)
+                        w[row][kx] = vec_load(t->weight + ((ky * group + member) * 3 + kx) * VEC_WIDTH);
+            }
+#pragma GCC unroll 15
+            for (int c = 0; c < in_columns; c++) {
+                vec x = permute ? vec_permute(vec_load(pixels[c]), lanes) : vec_all(pixels[c][member]);
+#pragma GCC unroll 2
+                for (int row = 0; row < rows; row++) {
+                    int ky = r - row * stride;
+                    if (ky >= 0 && ky < 3)
+#pragma GCC unroll 3
+                        for (int kx = 0; kx < 3; kx++)
+                            if (c >= kx && (c - kx) % stride == 0 && (c - kx) / stride < TILE_COLUMNS)
+                                sum[row][(c - kx) / stride] = vec_fma(x, w[row][kx], sum[row][(c - kx) / stride]);
+                }
+            }
+            lanes = vec_next_lanes(lanes);
+        }
+    }
+    vec floor = t->relu ? vec_zero() : vec_all(-__builtin_inff());
+    for (int row = 0; row < rows; row++)
+#pragma GCC unroll 7
+        for (int column = 0; column < TILE_COLUMNS; column++) {
+            if (column >= t->columns)
+                break;
+            int64_t pixel = (int64_t)row * t->out_width + column;
+            vec result = sum[row][column];
+            if (t->residual)
+                result = result + vec_load(t->residual + pixel * t->residual_stride);
+            vec_store(t->out + pixel * t->out_stride, vec_max(result, floor));
+        }
+}
+
+typedef void tile_function(const struct tile *tile);
+
+#define TILE(rows, stride)                                                                                                                 \
+    static void broadcast_##rows##_##stride(const struct tile *t)                                                                          \
+    {                                                                                                                                      \
+        tile_run(t, rows, stride, false);                                                                                                  \
+    }                                                                                                                                      \
+    static void permute_##rows##_##stride(const struct tile *t)                                                                            \
+    {                                                                                                                                      \
+        tile_run(t, rows, stride, true);                                                                                                   \
+    }
+TILE(1, 1)
+TILE(1, 2)
+TILE(2, 1)
+TILE(2, 2)
+
+static tile_function *const tile_functions[2][TILE_ROWS][MAX_STRIDE] = {
+    {{broadcast_1_1, broadcast_1_2}, {broadcast_2_1, broadcast_2_2}},
+    {{permute_1_1, permute_1_2}, {permute_2_1, permute_2_2}},
+};
+
+struct grouped_job {
+    const struct conv_call *call;
+    int channels; /* of a block: whole vectors and whole groups */
+    int blocks;
+    int strip_rows, strips; /* of an image */
+};
+
+/* The tile's inputs of one group, zeros outside the map: (MAX_IN_ROWS, MAX_IN_COLUMNS, group). */
+static void fill_panel(const struct tile *t, float *panel)
+{
+    for (int r = t->top; r < t->bottom; r++)
+        for (int c = 0; c < MAX_IN_COLUMNS; c++) {
+            const float *pixel = t->in + r * t->row_stride + c * t->pixel_stride;
+            float *out = panel + (r * MAX_IN_COLUMNS + c) * t->group;
+            for (int channel = 0; channel < t->group; channel += VEC_WIDTH)
+                vec_store(out + channel, c >= t->left && c < t->right ? vec_load(pixel + channel) : vec_zero());
+        }
+}
+
+static void run_tile(const struct grouped_job *job, int first_channel, int image, int y, int rows, int x, float *panel)
+{
+    const struct conv_call *call = job->call;
+    const struct conv_shape *s = call->shape;
+    const struct map_view *map = &call->sources[0];
+    int group = s->in_channels / s->groups;
+    bool permute = group < VEC_WIDTH;
+    tile_function *function = tile_functions[permute][rows - 1][s->stride - 1];
+    int last_channel = smaller(first_channel + job->channels, s->out_channels);
+    int in_y = y * s->stride - s->padding, in_x = x * s->stride - s->padding;
+    int64_t in_pixel = ((int64_t)image * s->in_height + in_y) * s->in_width + in_x;
+    int64_t out_pixel = ((int64_t)image * s->out_height + y) * s->out_width + x;
+    struct tile t = {
+        .row_stride = s->in_width * map->pixel_stride,
+        .pixel_stride = map->pixel_stride,
+        .top = in_y < 0 ? -in_y : 0,
+        .bottom = smaller(s->in_height - in_y, (rows - 1) * s->stride + 3),
+        .left = in_x < 0 ? -in_x : 0,
+        .right = s->in_width - in_x,
+        .group = group,
+        .residual_stride = call->residual.pixel_stride,
+        .out_stride = call->out.pixel_stride,
+        .out_width = s->out_width,
+        .columns = smaller(s->out_width - x, TILE_COLUMNS),
+        .relu = call->relu,
+    };
+    struct tile of_panel = t;
+
+    of_panel.in = panel;
+    of_panel.pixel_stride = group;
+    of_panel.row_stride = MAX_IN_COLUMNS * group;
+    for (int channel = first_channel; channel < last_channel; channel += VEC_WIDTH) {
+        struct tile *tile = permute ? &t : &of_panel;
+        t.in = map->data + in_pixel * map->pixel_stride + channel;
+        if (!permute && channel % group == 0)
+            fill_panel(&t, panel);
+        tile->weight = (const float *)call->packed + (int64_t)channel * TAPS * group;
+        tile->bias = vec_load(call->bias + channel);
+        tile->out = call->out.data + out_pixel * t.out_stride + channel;
+        tile->residual = call->residual.data ? call->residual.data + out_pixel * t.residual_stride + channel : NULL;
+        function(tile);
+    }
+}
+
+static int64_t panel_floats(const struct conv_shape *s)
+{
+    int group = s->in_channels / s->groups;
+    return group < VEC_WIDTH ? 0 : (int64_t)MAX_IN_ROWS * MAX_IN_COLUMNS * group;
+}
+
+static size_t scratch_bytes(const struct conv_shape *s, int threads)
+{
+    return (size_t)threads * (size_t)panel_floats(s) * sizeof(float);
+}
+
+static void grouped_task(void *context, int task, int worker)
+{
+    const struct grouped_job *job = context;
+    const struct conv_shape *s = job->call->shape;
+    int strip = task % job->strips, image = task / job->strips % s->batch, block = task / job->strips / s->batch;
+    int first_row = strip * job->strip_rows, last_row = smaller(first_row + job->strip_rows, s->out_height);
+    float *panel = (float *)job->call->scratch + worker * panel_floats(s);
+
+    for (int y = first_row; y < last_row; y += TILE_ROWS)
+        for (int x = 0; x < s->out_width; x += TILE_COLUMNS)
+            run_tile(job, block * job->channels, image, y, smaller(last_row - y, TILE_ROWS), x, panel);
+}
+
+static void run(const struct conv_call *call)
+{
+    const struct conv_shape *s = call->shape;
+    int group = s->in_channels / s->groups, unit = group < VEC_WIDTH ? VEC_WIDTH : group;
+    int unit_bytes = TAPS * group * unit * (int)sizeof(float);
+    struct grouped_job job = {.call = call, .channels = BLOCK_BYTES < unit_bytes ? unit : BLOCK_BYTES / unit_bytes * unit};
+
+    job.channels = smaller(job.channels, s->out_channels);
+    job.blocks = divide_up(s->out_channels, job.channels);
+    int wanted = divide_up(TASKS_PER_THREAD * thread_pool_size(call->pool), job.blocks * s->batch); /* strips of an image */
+    int pairs = divide_up(s->out_height, TILE_ROWS);
+    job.strip_rows = divide_up(pairs, smaller(wanted, pairs)) * TILE_ROWS;
+    job.strips = divide_up(s->out_height, job.strip_rows);
+    thread_pool_run(call->pool, grouped_task, &job, job.blocks * s->batch * job.strips);
+}
+
+extern const struct conv_kernel ISA_NAME(grouped3x3);
+
+const struct conv_kernel ISA_NAME(grouped3x3) = {
+    .name = KERNEL_NAME("grouped3x3"),
+    .winograd = false,
+    .supports = supports,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .scratch_bytes = scratch_bytes,
+    .cost = cost,
+    .run = run,
+};

@@ -1,0 +1,180 @@
+/* pack.c - a kernel for every convolution, and the weights in the form that it wants.
+ *
+ * Batch norm after a convolution without relu in between is one more scale and shift per channel:
+ *
+ *     scale = weight_bn / sqrt(running_var + epsilon),   bias = bias_bn + (bias_conv - running_mean) * scale
+ *
+ * The kernel's pack multiplies the scale into the weights. Steps are packed in parallel, and each parameter's pages are handed
+ * back as soon as it is packed, so a network's weights are never in memory twice.
+ */
+#include "base/status.h"
+#include "plan/steps.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { WEIGHT_ALIGNMENT = 64 };
+
+static size_t align_up(size_t size)
+{
+    return (size + WEIGHT_ALIGNMENT - 1) / WEIGHT_ALIGNMENT * WEIGHT_ALIGNMENT;
+}
+
+static struct conv_shape shape_of(const struct plan *plan, const struct step *step)
+{
+    const struct conv_params *conv = &plan->graph->nodes[step->conv_node].as.conv;
+    const struct map_size *in = &plan->sizes[step->inputs[0].value], *out = &plan->sizes[step->out];
+    struct conv_shape shape = {
+        .batch = plan->options.batch,
+        .in_height = in->height,
+        .in_width = in->width,
+        .out_height = out->height,
+        .out_width = out->width,
+        .out_channels = step->channels,
+        .kernel = conv->kernel,
+        .stride = conv->stride,
+        .padding = conv->padding,
+        .dilation = conv->dilation,
+        .groups = conv->groups,
+        .source_count = step->input_count,
+    };
+    for (int i = 0; i < step->input_count; i++) {
+        shape.source_channels[i] = step->inputs[i].channels;
+        shape.in_channels += step->inputs[i].channels;
+    }
+    return shape;
+}
+
+static bool is_allowed(const struct plan_options *options, const struct conv_kernel *kernel)
+{
+    return !(kernel->winograd && options->exact) && (!kernel->half || (options->half_weights && !options->exact));
+}
+
+static const struct conv_kernel *cheapest_kernel(const struct plan_options *options, const struct conv_shape *shape)
+{
+    int count;
+    const struct conv_kernel *const *kernels = conv_kernels(options->isa, &count), *best = &conv_reference;
+
+    for (int i = 0; i < count && !options->reference; i++)
+        if (is_allowed(options, kernels[i]) && kernels[i]->supports(shape)
+            && kernels[i]->cost(shape, options->threads) < best->cost(shape, options->threads))
+            best = kernels[i];
+    return best;
+}
+
+static size_t transposed_weight_floats(const struct plan *plan, const struct step *step)
+{
+    const struct conv_params *conv = &plan->graph->nodes[step->conv_node].as.conv;
+    return (size_t)plan->graph->parameters[conv->weight].elements;
+}
+
+dla_status plan_choose_kernels(struct plan *plan)
+{
+    for (int i = 0; i < plan->step_count; i++) {
+        struct step *step = &plan->steps[i];
+        size_t packed = 0;
+        if (step->op == OP_CONV2D) {
+            step->shape = shape_of(plan, step);
+            step->kernel = cheapest_kernel(&plan->options, &step->shape);
+            packed = step->kernel->packed_bytes(&step->shape);
+            size_t scratch = step->kernel->scratch_bytes(&step->shape, plan->options.threads);
+            if (plan->scratch_bytes < scratch)
+                plan->scratch_bytes = scratch;
+        } else if (step->op == OP_TRANSPOSED_CONV2D) {
+            packed = transposed_weight_floats(plan, step) * sizeof(float);
+        } else if (step->op == OP_BATCH_NORM) {
+            packed = (size_t)step->channels * sizeof(float); /* its scale */
+        } else {
+            continue;
+        }
+        step->packed_offset = plan->weight_bytes;
+        step->bias_offset = step->packed_offset + align_up(packed);
+        plan->weight_bytes = step->bias_offset + align_up((size_t)step->channels * sizeof(float));
+    }
+    return DLA_OK;
+}
+
+struct pack_job {
+    struct plan *plan;
+    const struct bound_weights *weights;
+    float *scales;       /* (threads, widest) */
+    int widest;
+};
+
+/* Scale and bias (channels each) of a step: of its convolution's bias and its batch norm, as far as it has them. */
+static void fold(const struct plan *plan, const struct bound_weights *weights, const struct step *step, float *scale, float *bias)
+{
+    const struct graph *graph = plan->graph;
+    const float *conv_bias = NULL;
+
+    if (step->conv_node != NO_VALUE && graph->nodes[step->conv_node].as.conv.bias != NO_PARAMETER)
+        conv_bias = weights->values[graph->nodes[step->conv_node].as.conv.bias];
+    for (int c = 0; c < step->channels; c++) {
+        scale[c] = 1.0f;
+        bias[c] = conv_bias ? conv_bias[c] : 0.0f;
+    }
+    if (step->batch_norm_node == NO_VALUE)
+        return;
+    const struct batch_norm_params *norm = &graph->nodes[step->batch_norm_node].as.batch_norm;
+    const float *weight = weights->values[norm->weight], *shift = weights->values[norm->bias];
+    const float *mean = weights->values[norm->running_mean], *variance = weights->values[norm->running_var];
+    for (int c = 0; c < step->channels; c++) {
+        double factor = (double)weight[c] / sqrt((double)variance[c] + (double)norm->epsilon);
+        scale[c] = (float)factor;
+        bias[c] = (float)((double)shift[c] + ((double)bias[c] - (double)mean[c]) * factor);
+    }
+}
+
+/* (in_channels, out_channels / groups, kernel, kernel) to (kernel, kernel, in_channels, out_channels / groups). */
+static void pack_transposed(const struct plan *plan, const struct step *step, const float *weight, float *packed)
+{
+    const struct conv_params *conv = &plan->graph->nodes[step->conv_node].as.conv;
+    size_t taps = (size_t)conv->kernel * (size_t)conv->kernel, pairs = transposed_weight_floats(plan, step) / taps;
+
+    for (size_t tap = 0; tap < taps; tap++)
+        for (size_t pair = 0; pair < pairs; pair++)
+            packed[tap * pairs + pair] = weight[pair * taps + tap];
+}
+
+static void release(const struct pack_job *job, const struct step *step)
+{
+    const struct graph *graph = job->plan->graph;
+
+    if (step->conv_node != NO_VALUE)
+        bound_weights_release(job->weights, graph, graph->nodes[step->conv_node].as.conv.weight);
+}
+
+static void pack_step(void *context, int task, int worker)
+{
+    const struct pack_job *job = context;
+    const struct plan *plan = job->plan;
+    const struct step *step = &plan->steps[task];
+    float *scale = job->scales + (size_t)worker * (size_t)job->widest;
+    float *bias = (float *)(plan->weights + step->bias_offset);
+    void *packed = plan->weights + step->packed_offset;
+
+    if (step->op == OP_CONV2D) {
+        fold(plan, job->weights, step, scale, bias);
+        step->kernel->pack(&step->shape, job->weights->values[plan->graph->nodes[step->conv_node].as.conv.weight], scale, packed);
+    } else if (step->op == OP_TRANSPOSED_CONV2D) {
+        fold(plan, job->weights, step, scale, bias);
+        pack_transposed(plan, step, job->weights->values[plan->graph->nodes[step->conv_node].as.conv.weight], packed);
+    } else if (step->op == OP_BATCH_NORM) {
+        fold(plan, job->weights, step, packed, bias);
+    }
+    release(job, step);
+}
+
+dla_status plan_pack_weights(struct plan *plan, const struct bound_weights *weights)
+{
+    struct pack_job job = {.plan = plan, .weights = weights, .widest = 1};
+
+    for (int i = 0; i < plan->step_count; i++)
+        if (job.widest < plan->steps[i].channels)
+            job.widest = plan->steps[i].channels;
+    job.scales = arena_allocate_array(&plan->arena, (size_t)plan->options.threads * (size_t)job.widest, sizeof(float));
+    if (!job.scales)
+        return status_out_of_memory((size_t)plan->options.threads * (size_t)job.widest * sizeof(float), "batch norm scales");
+    thread_pool_run(plan->pool, pack_step, &job, plan->step_count);
+    return DLA_OK;
+}

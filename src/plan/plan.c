@@ -1,0 +1,250 @@
+/* plan.c - making a plan and running it: see plan.h for what it is and steps.h for how it comes about. */
+#include "plan/plan.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "plan/steps.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20 };
+
+/* Zeroed pages straight from the system, in huge pages where it has them: weights and maps are read in long streams. */
+static dla_status map_memory(size_t bytes, const char *purpose, char **memory)
+{
+    if (bytes == 0)
+        bytes = 1;
+    void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+        return status_out_of_memory(bytes, purpose);
+    if (bytes >= HUGE_PAGE)
+        (void)madvise(pages, bytes, MADV_HUGEPAGE);
+    *memory = pages;
+    return DLA_OK;
+}
+
+static void unmap_memory(char *memory, size_t bytes)
+{
+    if (memory)
+        (void)munmap(memory, bytes ? bytes : 1);
+}
+
+static struct map_view view(const struct plan *plan, struct place place)
+{
+    const struct block *block = &plan->blocks[place.block];
+    return (struct map_view){(float *)(plan->activations + block->offset) + place.channel, block->pixel_stride};
+}
+
+static void prepare_conv(const struct plan *plan, struct step *step)
+{
+    step->conv = (struct conv_call){
+        .shape = &step->shape,
+        .packed = plan->weights + step->packed_offset,
+        .bias = (const float *)(plan->weights + step->bias_offset),
+        .out = view(plan, step->out_place),
+        .relu = step->relu,
+        .scratch = plan->scratch,
+        .pool = plan->pool,
+    };
+    for (int i = 0; i < step->input_count; i++)
+        step->conv.sources[i] = view(plan, step->inputs[i].place);
+    if (step->residual != NO_VALUE)
+        step->conv.residual = view(plan, step->residual_place);
+}
+
+static map_function *function_for(const struct map_functions *functions, enum op op)
+{
+    switch (op) {
+    case OP_BATCH_NORM:
+        return functions->scale_shift;
+    case OP_RELU:
+        return functions->relu;
+    case OP_ADD:
+        return functions->add;
+    case OP_MAX_POOL:
+        return functions->max_pool;
+    case OP_AVERAGE_POOL:
+        return functions->average_pool;
+    case OP_GLOBAL_AVERAGE_POOL:
+        return functions->global_average_pool;
+    case OP_TRANSPOSED_CONV2D:
+        return functions->transposed_conv;
+    case OP_LOG_SOFTMAX:
+        return functions->log_softmax;
+    case OP_CONCAT:
+    case OP_SLICE:
+    case OP_CROP:
+    default:
+        return functions->copy;
+    }
+}
+
+static void prepare_map(const struct plan *plan, struct step *step)
+{
+    const struct node *node = &plan->graph->nodes[step->out];
+    const struct map_functions *functions = plan->options.reference ? &map_reference : map_functions_for(plan->options.isa);
+    const struct map_size *in = &plan->sizes[step->inputs[0].value], *out = &plan->sizes[step->out];
+
+    step->map = (struct map_call){
+        .batch = plan->options.batch,
+        .channels = step->channels,
+        .in_height = in->height,
+        .in_width = in->width,
+        .out_height = out->height,
+        .out_width = out->width,
+        .in = view(plan, step->inputs[0].place),
+        .in_channels = step->inputs[0].channels,
+        .out = view(plan, step->out_place),
+        .relu = step->relu,
+        .pool = plan->pool,
+    };
+    step->function = function_for(functions, step->op);
+    if (step->op == OP_MAX_POOL || step->op == OP_AVERAGE_POOL) {
+        step->map.kernel = node->as.pool.kernel;
+        step->map.stride = node->as.pool.stride;
+        step->map.padding = node->as.pool.padding;
+        step->map.dilation = node->as.pool.dilation;
+    } else if (step->op == OP_ADD) {
+        step->map.other = view(plan, step->inputs[1].place);
+    } else if (step->op == OP_BATCH_NORM) {
+        step->map.scale = (const float *)(plan->weights + step->packed_offset);
+        step->map.shift = (const float *)(plan->weights + step->bias_offset);
+    } else if (step->op == OP_TRANSPOSED_CONV2D) {
+        step->map.kernel = node->as.conv.kernel;
+        step->map.stride = node->as.conv.stride;
+        step->map.padding = node->as.conv.padding;
+        step->map.groups = node->as.conv.groups;
+        step->map.weight = (const float *)(plan->weights + step->packed_offset);
+        step->map.shift = (const float *)(plan->weights + step->bias_offset);
+    } else if (step->op == OP_SLICE) { /* copied in the reference plan alone */
+        step->map.in.data += node->as.slice.first_channel;
+    }
+}
+
+static dla_status check_options(const struct graph *graph, const struct plan_options *options, const value *outputs, int output_count)
+{
+    if (options->batch < 1 || options->batch > 4096)
+        return status_set(DLA_ERROR_ARGUMENT, "a batch of %d images; 1 to 4096 are possible", options->batch);
+    if (options->threads < 1 || options->threads > 1024)
+        return status_set(DLA_ERROR_ARGUMENT, "%d threads; 1 to 1024 are possible", options->threads);
+    if (!isa_is_available(options->isa))
+        return status_set(DLA_ERROR_UNSUPPORTED, "this processor has no %s", isa_name(options->isa));
+    if (output_count < 1)
+        return status_set(DLA_ERROR_ARGUMENT, "a plan needs at least one output");
+    for (int i = 0; i < output_count; i++)
+        if (outputs[i] < 0 || outputs[i] >= graph->node_count)
+            return status_set(DLA_ERROR_ARGUMENT, "output %d is no value of the graph", i);
+    return DLA_OK;
+}
+
+/* The steps of plan.h's promise, in order. */
+static dla_status build(struct plan *plan, const struct graph *graph, const struct bound_weights *weights, const value *outputs)
+{
+    dla_status status;
+
+    plan->sizes = arena_allocate_array(&plan->arena, (size_t)graph->node_count, sizeof *plan->sizes);
+    value *kept = arena_allocate_array(&plan->arena, (size_t)plan->output_count, sizeof *kept);
+    plan->output_channels = arena_allocate_array(&plan->arena, (size_t)plan->output_count, sizeof *plan->output_channels);
+    int *order = arena_allocate_array(&plan->arena, (size_t)graph->node_count, sizeof *order);
+    if (!plan->sizes || !kept || !plan->output_channels || !order)
+        return status_out_of_memory((size_t)graph->node_count * sizeof *plan->sizes, "a plan");
+    for (int i = 0; i < plan->output_count; i++) {
+        kept[i] = outputs[i];
+        plan->output_channels[i] = graph->nodes[outputs[i]].channels;
+    }
+    plan->outputs = kept;
+
+    if ((status = graph_infer_sizes(graph, plan->options.height, plan->options.width, plan->sizes)) != DLA_OK
+        || (status = plan_lower(plan)) != DLA_OK || (status = plan_locate(plan)) != DLA_OK
+        || (status = plan_choose_kernels(plan)) != DLA_OK)
+        return status;
+    if (plan->options.reference) { /* shares no memory, so that nothing can overwrite what it should not */
+        for (int i = 0; i < plan->block_count; i++) {
+            plan->blocks[i].first_step = -1;
+            plan->blocks[i].last_step = plan->step_count;
+        }
+    }
+    plan->activation_bytes = place_blocks(plan->blocks, order, plan->block_count, &plan->activation_bound);
+    if ((status = map_memory(plan->activation_bytes, "activations", &plan->activations)) != DLA_OK
+        || (status = map_memory(plan->weight_bytes, "packed weights", &plan->weights)) != DLA_OK
+        || (status = map_memory(plan->scratch_bytes, "scratch", &plan->scratch)) != DLA_OK
+        || (status = thread_pool_create(plan->options.threads, &plan->pool)) != DLA_OK
+        || (status = plan_pack_weights(plan, weights)) != DLA_OK)
+        return status;
+    for (int i = 0; i < plan->step_count; i++) {
+        if (plan->steps[i].op == OP_CONV2D)
+            prepare_conv(plan, &plan->steps[i]);
+        else
+            prepare_map(plan, &plan->steps[i]);
+    }
+    plan->input_place = plan->places[graph->input];
+    return DLA_OK;
+}
+
+dla_status plan_create(const struct graph *graph, const struct bound_weights *weights, const struct plan_options *options,
+                       const value *outputs, int output_count, struct plan **plan)
+{
+    dla_status status = check_options(graph, options, outputs, output_count);
+    if (status != DLA_OK)
+        return status;
+    struct plan *made = memory_allocate_zeroed(1, sizeof *made);
+    if (!made)
+        return status_out_of_memory(sizeof *made, "a plan");
+    made->graph = graph;
+    made->options = *options;
+    made->output_count = output_count;
+    status = build(made, graph, weights, outputs);
+    made->graph = NULL;
+    if (status != DLA_OK) {
+        plan_destroy(made);
+        return status;
+    }
+    *plan = made;
+    return DLA_OK;
+}
+
+void plan_destroy(struct plan *plan)
+{
+    if (!plan)
+        return;
+    thread_pool_destroy(plan->pool);
+    unmap_memory(plan->activations, plan->activation_bytes);
+    unmap_memory(plan->weights, plan->weight_bytes);
+    unmap_memory(plan->scratch, plan->scratch_bytes);
+    arena_free(&plan->arena);
+    memory_free(plan);
+}
+
+float *plan_input(struct plan *plan)
+{
+    return view(plan, plan->input_place).data;
+}
+
+void plan_run_step(struct plan *plan, int index)
+{
+    const struct step *step = &plan->steps[index];
+
+    if (step->kernel)
+        step->kernel->run(&step->conv);
+    else
+        step->function(&step->map);
+}
+
+void plan_run(struct plan *plan)
+{
+    for (int i = 0; i < plan->step_count; i++)
+        plan_run_step(plan, i);
+}
+
+const float *plan_output(const struct plan *plan, int index, int64_t *pixel_stride)
+{
+    struct map_view output = view(plan, plan->places[plan->outputs[index]]);
+    *pixel_stride = output.pixel_stride;
+    return output.data;
+}
+
+struct thread_pool *plan_thread_pool(const struct plan *plan)
+{
+    return plan->pool;
+}

@@ -1,0 +1,63 @@
+/* plan.h - from a graph to something runnable.
+ *
+ * A plan is made for one (graph, weights, batch, height, width, threads, instruction set). Planning folds batch norms into
+ * convolutions, fuses bias, residual and relu into their epilogue, gives concatenations and slices no memory of their own,
+ * chooses a kernel per node, packs the weights for it, and places activations by lifetime in one block. Running allocates nothing.
+ */
+#ifndef DLA_PLAN_PLAN_H
+#define DLA_PLAN_PLAN_H
+
+#include "base/cpu_features.h"
+#include "net/graph.h"
+#include "weights/bind.h"
+
+struct plan_options {
+    int batch, height, width, threads;
+    enum isa isa;
+    bool exact;                /* no Winograd */
+    bool half_weights;         /* kernels may keep weights as float16, where their bytes bound the time */
+    bool reference;            /* reference kernels only: the twin that every plan is compared with */
+};
+
+struct plan;
+struct conv_shape;
+struct thread_pool;
+
+/* outputs: the values wanted, such as &graph->output. The weights are not needed any more once the plan is made. */
+dla_status plan_create(const struct graph *graph, const struct bound_weights *weights, const struct plan_options *options,
+                       const value *outputs, int output_count, struct plan **plan);
+void plan_destroy(struct plan *plan);
+
+/* The map to fill before a run: (batch, height, width, in_channels), contiguous. */
+float *plan_input(struct plan *plan);
+void plan_run(struct plan *plan);
+/* Output `index` after a run: (batch, height, width, channels) with *pixel_stride floats between pixels. */
+const float *plan_output(const struct plan *plan, int index, int64_t *pixel_stride);
+
+/* The threads that run it, for work between two runs. The plan's. */
+struct thread_pool *plan_thread_pool(const struct plan *plan);
+
+/* ---- what was decided ---- */
+struct plan_memory {
+    size_t activation_bytes;   /* of all maps, placed by lifetime */
+    size_t activation_bound;   /* most bytes alive at one step: no placement can be below */
+    size_t weight_bytes, scratch_bytes;
+};
+struct plan_memory plan_memory(const struct plan *plan);
+
+struct plan_step_report {
+    const char *name;          /* of the node that the step started from; the graph's, which must still exist */
+    enum op op;
+    const char *kernel;        /* "direct_avx512", or the operation */
+    const struct conv_shape *shape;   /* of a convolution, else NULL; the plan's */
+    int height, width, channels;      /* of the result */
+    double multiply_adds;      /* of the definition, whatever the kernel saves */
+    double weight_bytes, map_bytes;   /* read and written at least once */
+};
+int plan_step_count(const struct plan *plan);
+struct plan_step_report plan_step_report(const struct plan *plan, int index);
+
+/* plan_run with a clock: seconds (plan_step_count). */
+void plan_run_timed(struct plan *plan, double *seconds);
+
+#endif
