@@ -1,0 +1,168 @@
+/* model.c - opens a model: weights file, the network that they are for, binding, labels, preprocessing. */
+#include "tasks/model.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "tasks/builtin_model.h"
+#include "tasks/imagenet_labels.h"
+#include "tasks/recognise.h"
+
+#include <string.h>
+
+static const char builtin_origin[] = "built-in network";
+
+static dla_status open_weights(const char *path, struct tensor_file **file)
+{
+    if (path != NULL)
+        return tensor_file_open(path, file);
+    return tensor_file_open_memory(dla_builtin_model, dla_builtin_model_size, builtin_origin, file);
+}
+
+/* ---- labels ------------------------------------------------------------------------------------------------------------ */
+
+static dla_status copy_names(struct dla_model *model, const char *const *names, const char ***copies)
+{
+    const char **copied = arena_allocate_array(&model->arena, (size_t)model->class_count, sizeof(*copied));
+    if (copied == NULL)
+        return status_out_of_memory((size_t)model->class_count * sizeof(*copied), "labels");
+    for (int i = 0; i < model->class_count; i++)
+        if ((copied[i] = arena_copy_string(&model->arena, names[i])) == NULL)
+            return status_out_of_memory(strlen(names[i]), "labels");
+    *copies = copied;
+    return DLA_OK;
+}
+
+static dla_status take_imagenet_labels(struct dla_model *model)
+{
+    model->labels = arena_allocate_array(&model->arena, IMAGENET_CLASS_COUNT, sizeof(*model->labels));
+    model->wnids = arena_allocate_array(&model->arena, IMAGENET_CLASS_COUNT, sizeof(*model->wnids));
+    if (model->labels == NULL || model->wnids == NULL)
+        return status_out_of_memory(IMAGENET_CLASS_COUNT * sizeof(*model->labels), "labels");
+    for (int i = 0; i < IMAGENET_CLASS_COUNT; i++) {
+        model->labels[i] = imagenet_classes[i].label;
+        model->wnids[i] = imagenet_classes[i].wnid;
+    }
+    return DLA_OK;
+}
+
+/* Sets *source to how the report calls them. */
+static dla_status take_labels(struct dla_model *model, const struct model_card *card, const char **source)
+{
+    dla_status status;
+
+    *source = "no labels";
+    if (model->class_count == 0)
+        return DLA_OK;
+    if (card->label_count > 0 && card->label_count != model->class_count)
+        return status_set(DLA_ERROR_MISMATCH, "%s: %d labels for %d classes", model->file->path, card->label_count, model->class_count);
+    if (card->wnid_count > 0 && card->wnid_count != model->class_count)
+        return status_set(DLA_ERROR_MISMATCH, "%s: %d WordNet ids for %d classes", model->file->path, card->wnid_count, model->class_count);
+    if (card->labels == NULL && card->wnids == NULL) {
+        if (model->class_count != IMAGENET_CLASS_COUNT)
+            return DLA_OK;
+        *source = "labels of ImageNet-1k";
+        return take_imagenet_labels(model);
+    }
+    *source = "labels of its own";
+    if (card->labels != NULL && (status = copy_names(model, card->labels, &model->labels)) != DLA_OK)
+        return status;
+    return card->wnids != NULL ? copy_names(model, card->wnids, &model->wnids) : DLA_OK;
+}
+
+/* ---- the door ---------------------------------------------------------------------------------------------------------- */
+
+static dla_status open_model(const dla_model_options *options, struct dla_model *model, struct model_card *card)
+{
+    dla_architecture architecture;
+    const char *architecture_source, *label_source;
+    dla_status status;
+
+    if ((status = open_weights(options->weights, &model->file)) != DLA_OK || (status = model_card_read(model->file, card)) != DLA_OK
+        || (status = choose_architecture(options->architecture, model->file, card, &architecture, &architecture_source)) != DLA_OK)
+        return status;
+    if (options->weights == NULL && strcmp(architecture.name, card->architecture.name) != 0)
+        return status_set(DLA_ERROR_NOT_FOUND, "only %s is built in; %s needs a weights file", card->architecture.name, architecture.name);
+    if ((status = dla_network_create(&architecture, &model->network)) != DLA_OK)
+        return status_prefix(status, "%s: ", model->file->path);
+    if ((status = weights_bind(&model->network->graph, architecture.name, model->file, &model->weights)) != DLA_OK)
+        return status;
+    model->class_count = architecture.num_classes;
+    model->preprocessing = card->preprocessing;
+    if (!card->has_preprocessing)
+        model->preprocessing = (dla_preprocessing)DLA_PREPROCESSING_IMAGENET;
+    if ((status = take_labels(model, card, &label_source)) != DLA_OK)
+        return status;
+    model->report = arena_format(&model->arena, "%s: %s (%s), %d classes, %s\n%s", model->file->path, architecture.name,
+                                 architecture_source, model->class_count, label_source, model->weights.report);
+    return model->report != NULL ? DLA_OK : status_out_of_memory(1024, "a report");
+}
+
+dla_status dla_model_open(const dla_model_options *options, dla_model **model)
+{
+    dla_model_options known = DLA_MODEL_OPTIONS_INIT;
+    struct model_card card = {.num_classes = CLASSES_NOT_SAID};
+    struct dla_model *opened;
+    dla_status status;
+
+    if (options != NULL) {
+        if (options->struct_size < offsetof(dla_model_options, weights) + sizeof(options->weights))
+            return status_set(DLA_ERROR_ARGUMENT, "model options are not initialised; start with DLA_MODEL_OPTIONS_INIT");
+        known = *options;
+    }
+    if ((opened = memory_allocate_zeroed(1, sizeof(*opened))) == NULL)
+        return status_out_of_memory(sizeof(*opened), "a model");
+    status = open_model(&known, opened, &card);
+    model_card_free(&card);
+    if (status != DLA_OK) {
+        dla_model_close(opened);
+        return status;
+    }
+    *model = opened;
+    return DLA_OK;
+}
+
+void dla_model_close(dla_model *model)
+{
+    if (model == NULL)
+        return;
+    bound_weights_free(&model->weights);
+    dla_network_destroy(model->network);
+    tensor_file_close(model->file);
+    arena_free(&model->arena);
+    memory_free(model);
+}
+
+const dla_network *dla_model_network(const dla_model *model)
+{
+    return model->network;
+}
+
+const dla_preprocessing *dla_model_preprocessing(const dla_model *model)
+{
+    return &model->preprocessing;
+}
+
+int dla_model_class_count(const dla_model *model)
+{
+    return model->class_count;
+}
+
+static const char *name_at(const struct dla_model *model, const char *const *names, int index)
+{
+    return names != NULL && index >= 0 && index < model->class_count ? names[index] : NULL;
+}
+
+const char *dla_model_label(const dla_model *model, int index)
+{
+    return name_at(model, model->labels, index);
+}
+
+const char *dla_model_wnid(const dla_model *model, int index)
+{
+    return name_at(model, model->wnids, index);
+}
+
+const char *dla_model_report(const dla_model *model)
+{
+    return model->report;
+}

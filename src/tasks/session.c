@@ -1,0 +1,204 @@
+/* session.c - a model made ready for one input size: a plan, and the borders where the maps of others are NCHW.
+ *
+ *     caller's (batch, channels, height, width) ──▶ plan's NHWC input ──▶ plan_run ──▶ outputs, turned back
+ */
+#include "base/memory.h"
+#include "base/status.h"
+#include "plan/plan.h"
+#include "tasks/model.h"
+#include "tasks/session.h"
+
+#include <string.h>
+
+struct session_output {
+    char *name;
+    int channels;
+    struct map_size size;
+};
+
+struct dla_session {
+    struct plan *plan;
+    int batch, height, width, in_channels;
+    struct session_output *outputs;
+    size_t output_count;
+    struct arena arena;          /* owns outputs and names */
+};
+
+/* The options that every caller's version of the structure has, with defaults for the rest. */
+static dla_status read_options(const dla_model *model, const dla_session_options *given, dla_session_options *options)
+{
+    *options = (dla_session_options)DLA_SESSION_OPTIONS_INIT;
+    if (given) {
+        if (given->struct_size != sizeof *options)
+            return status_set(DLA_ERROR_ARGUMENT, "session options of %zu bytes, this library's have %zu; initialise them with "
+                              "DLA_SESSION_OPTIONS_INIT", given->struct_size, sizeof *options);
+        *options = *given;
+    }
+    if (options->batch < 1)
+        return status_set(DLA_ERROR_ARGUMENT, "a batch of %d images; at least 1 is needed", options->batch);
+    if (options->threads < 0)
+        return status_set(DLA_ERROR_ARGUMENT, "%d threads; 0 stands for one per core", options->threads);
+    if (options->threads == 0)
+        options->threads = cpu_core_count();
+    if (options->height == 0)
+        options->height = model->preprocessing.size;
+    if (options->width == 0)
+        options->width = model->preprocessing.size;
+    return DLA_OK;
+}
+
+/* Values for the outputs, their names and shapes. */
+static dla_status choose_outputs(dla_session *session, const struct graph *graph, const dla_session_options *options, value *values)
+{
+    struct map_size *sizes = arena_allocate_array(&session->arena, (size_t)graph->node_count, sizeof *sizes);
+    if (!sizes)
+        return status_out_of_memory((size_t)graph->node_count * sizeof *sizes, "the sizes of a network's maps");
+    dla_status status = graph_infer_sizes(graph, session->height, session->width, sizes);
+    if (status != DLA_OK)
+        return status;
+    for (size_t i = 0; i < session->output_count; i++) {
+        const char *name = options->feature_count > 0 ? options->features[i] : "output";
+        values[i] = graph_find_value(graph, name);
+        if (values[i] == NO_VALUE)
+            return status_set(DLA_ERROR_NOT_FOUND, "the network has no feature map '%s'; there are level0 to level%d, output, and every "
+                              "node that `dla info` draws, such as level2.root", name, DLA_LEVEL_COUNT - 1);
+        session->outputs[i] = (struct session_output){
+            .name = arena_copy_string(&session->arena, name),
+            .channels = graph->nodes[values[i]].channels,
+            .size = sizes[values[i]],
+        };
+        if (!session->outputs[i].name)
+            return status_out_of_memory(strlen(name) + 1, "the name of a feature map");
+    }
+    return DLA_OK;
+}
+
+static dla_status build(dla_session *session, const dla_model *model, const dla_session_options *options)
+{
+    const struct graph *graph = &model->network->graph;
+    struct plan_options plan_options = {
+        .batch = options->batch,
+        .height = options->height,
+        .width = options->width,
+        .threads = options->threads,
+        .exact = options->exact,
+        .half_weights = options->half_weights,
+    };
+
+    session->batch = options->batch;
+    session->height = options->height;
+    session->width = options->width;
+    session->in_channels = graph->nodes[graph->input].channels;
+    session->output_count = options->feature_count > 0 ? options->feature_count : 1;
+    session->outputs = arena_allocate_array(&session->arena, session->output_count, sizeof *session->outputs);
+    value *values = arena_allocate_array(&session->arena, session->output_count, sizeof *values);
+    if (!session->outputs || !values)
+        return status_out_of_memory(session->output_count * sizeof *session->outputs, "a session's outputs");
+    dla_status status = choose_outputs(session, graph, options, values);
+    if (status != DLA_OK || (status = isa_choose(&plan_options.isa)) != DLA_OK)
+        return status;
+    return plan_create(graph, &model->weights, &plan_options, values, (int)session->output_count, &session->plan);
+}
+
+dla_status dla_session_create(const dla_model *model, const dla_session_options *options, dla_session **session)
+{
+    dla_session_options chosen;
+
+    dla_status status = read_options(model, options, &chosen);
+    if (status != DLA_OK)
+        return status;
+    dla_session *made = memory_allocate_zeroed(1, sizeof *made);
+    if (!made)
+        return status_out_of_memory(sizeof *made, "a session");
+    status = build(made, model, &chosen);
+    if (status != DLA_OK) {
+        dla_session_destroy(made);
+        return status;
+    }
+    *session = made;
+    return DLA_OK;
+}
+
+void dla_session_destroy(dla_session *session)
+{
+    if (!session)
+        return;
+    plan_destroy(session->plan);
+    arena_free(&session->arena);
+    memory_free(session);
+}
+
+size_t dla_session_output_count(const dla_session *session)
+{
+    return session->output_count;
+}
+
+const char *dla_session_output_name(const dla_session *session, size_t index)
+{
+    return index < session->output_count ? session->outputs[index].name : NULL;
+}
+
+void dla_session_output_shape(const dla_session *session, size_t index, int shape[4])
+{
+    if (index >= session->output_count)
+        return;
+    const struct session_output *output = &session->outputs[index];
+    shape[0] = session->batch;
+    shape[1] = output->channels;
+    shape[2] = output->size.height;
+    shape[3] = output->size.width;
+}
+
+/* One image (channels, pixels) to (pixels, channels). Plane by plane: three long streams in, one out. */
+static void interleave(const float *planes, int channels, int64_t pixels, float *out)
+{
+    for (int64_t pixel = 0; pixel < pixels; pixel++)
+        for (int channel = 0; channel < channels; channel++)
+            out[pixel * channels + channel] = planes[channel * pixels + pixel];
+}
+
+static void read_input(dla_session *session, dla_layout layout, const float *input)
+{
+    int64_t pixels = (int64_t)session->height * session->width, image_floats = pixels * session->in_channels;
+    float *out = plan_input(session->plan);
+
+    if (layout == DLA_LAYOUT_NHWC) {
+        memcpy(out, input, (size_t)(session->batch * image_floats) * sizeof *out);
+        return;
+    }
+    for (int image = 0; image < session->batch; image++)
+        interleave(input + image * image_floats, session->in_channels, pixels, out + image * image_floats);
+}
+
+static void write_output(const dla_session *session, size_t index, dla_layout layout, float *out)
+{
+    const struct session_output *output = &session->outputs[index];
+    int64_t pixels = (int64_t)output->size.height * output->size.width, stride;
+    const float *in = plan_output(session->plan, (int)index, &stride);
+
+    for (int image = 0; image < session->batch; image++)
+        for (int64_t pixel = 0; pixel < pixels; pixel++, in += stride) {
+            float *image_out = out + image * pixels * output->channels;
+            if (layout == DLA_LAYOUT_NHWC)
+                memcpy(image_out + pixel * output->channels, in, (size_t)output->channels * sizeof *out);
+            else
+                for (int channel = 0; channel < output->channels; channel++)
+                    image_out[channel * pixels + pixel] = in[channel];
+        }
+}
+
+dla_status dla_session_run(dla_session *session, dla_layout layout, const float *input, float *const *outputs)
+{
+    if (layout != DLA_LAYOUT_NCHW && layout != DLA_LAYOUT_NHWC)
+        return status_set(DLA_ERROR_ARGUMENT, "layout %d; it is DLA_LAYOUT_NCHW or DLA_LAYOUT_NHWC", (int)layout);
+    read_input(session, layout, input);
+    plan_run(session->plan);
+    for (size_t i = 0; i < session->output_count; i++)
+        write_output(session, i, layout, outputs[i]);
+    return DLA_OK;
+}
+
+struct thread_pool *session_thread_pool(const dla_session *session)
+{
+    return plan_thread_pool(session->plan);
+}

@@ -1,0 +1,10 @@
+/* session.h - what tasks need of a session beyond dla.h. */
+#ifndef DLA_TASKS_SESSION_H
+#define DLA_TASKS_SESSION_H
+
+#include "base/thread_pool.h"
+
+/* The threads that the session's kernels run on, for work between two runs. The session's. */
+struct thread_pool *session_thread_pool(const dla_session *session);
+
+#endif
