@@ -1,0 +1,262 @@
+/* loader.c - a ring of batches between the threads that decode and the one that trains. */
+#include "train/loader.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "image/image.h"
+#include "train/augment.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+enum { REPLACEMENTS = 64 }; /* neighbours tried before a data set counts as unreadable */
+
+struct slot {
+    struct loaded_batch batch;
+    size_t *indices;
+    uint64_t *keys;
+    int started, finished; /* samples; under the mutex */
+};
+
+struct problem {
+    char *message;
+    struct problem *next;
+};
+
+struct loader {
+    struct loader_options options;
+    struct slot slots[LOADER_DEPTH];
+    int64_t requested, taken; /* batches; slot of batch n is n % LOADER_DEPTH */
+    pthread_mutex_t mutex;
+    pthread_cond_t work, done;
+    pthread_t *threads;
+    int thread_count;
+    bool stop;
+    dla_status failure;
+    char failure_message[1024];
+    _Atomic(dla_image *) *cache; /* per sample, or NULL */
+    atomic_bool *unreadable;     /* per sample: reported */
+    struct problem *problems, **last_problem;
+    size_t problem_count;
+};
+
+static void report_problem(struct loader *loader, size_t index)
+{
+    if (atomic_exchange(&loader->unreadable[index], true))
+        return;
+    struct problem *problem = memory_allocate_zeroed(1, sizeof(*problem));
+    pthread_mutex_lock(&loader->mutex);
+    loader->problem_count++;
+    if (problem && (problem->message = memory_copy_string(dla_error_message())) != NULL) {
+        *loader->last_problem = problem;
+        loader->last_problem = &problem->next;
+        problem = NULL;
+    }
+    pthread_mutex_unlock(&loader->mutex);
+    memory_free(problem);
+}
+
+/* The decoded photograph; *owned where the caller destroys it. */
+static dla_status decoded(struct loader *loader, size_t index, dla_image **image, bool *owned)
+{
+    *owned = true;
+    if (loader->cache) {
+        *image = atomic_load(&loader->cache[index]);
+        *owned = false;
+        if (*image)
+            return DLA_OK;
+    }
+    dla_status status = dla_image_read(loader->options.samples->samples[index].path, NULL, image);
+    if (status == DLA_OK && loader->cache) {
+        dla_image *expected = NULL;
+        if (!atomic_compare_exchange_strong(&loader->cache[index], &expected, *image)) {
+            dla_image_destroy(*image);
+            *image = expected;
+        }
+    }
+    return status;
+}
+
+/* One sample, or the next readable one behind it in the list. */
+static dla_status load_sample(struct loader *loader, struct slot *slot, int place, uint8_t *pixels, float *colours)
+{
+    const struct loader_options *o = &loader->options;
+    size_t floats = (size_t)o->size * (size_t)o->size * 3;
+    for (size_t attempt = 0; attempt < REPLACEMENTS && attempt < o->samples->count; attempt++) {
+        size_t index = (slot->indices[place] + attempt) % o->samples->count;
+        dla_image *image;
+        bool owned;
+        if (atomic_load(&loader->unreadable[index]))
+            continue;
+        if (decoded(loader, index, &image, &owned) != DLA_OK) {
+            report_problem(loader, index);
+            continue;
+        }
+        dla_status status = augment(image, o->augmentation, o->size, o->mean, o->std, slot->keys[place], pixels, colours,
+                                    slot->batch.inputs + (size_t)place * floats);
+        slot->batch.labels[place] = o->samples->samples[index].label;
+        if (owned)
+            dla_image_destroy(image);
+        return status;
+    }
+    return status_set(DLA_ERROR_NOT_FOUND, "%s: neither this photograph nor the next %d can be read",
+                      o->samples->samples[slot->indices[place]].path, REPLACEMENTS - 1);
+}
+
+static void *work(void *context)
+{
+    struct loader *loader = context;
+    size_t values = (size_t)loader->options.size * (size_t)loader->options.size * 3;
+    uint8_t *pixels = memory_allocate(values);
+    float *colours = memory_allocate(values * sizeof(*colours));
+    pthread_mutex_lock(&loader->mutex);
+    for (;;) {
+        struct slot *slot = NULL;
+        for (int64_t n = loader->taken; n < loader->requested && slot == NULL; n++)
+            if (loader->slots[n % LOADER_DEPTH].started < loader->options.batch)
+                slot = &loader->slots[n % LOADER_DEPTH];
+        if (loader->stop)
+            break;
+        if (slot == NULL) {
+            pthread_cond_wait(&loader->work, &loader->mutex);
+            continue;
+        }
+        int place = slot->started++;
+        pthread_mutex_unlock(&loader->mutex);
+        dla_status status =
+            pixels && colours ? load_sample(loader, slot, place, pixels, colours) : status_out_of_memory(values, "a photograph");
+        pthread_mutex_lock(&loader->mutex);
+        if (status != DLA_OK && loader->failure == DLA_OK) {
+            loader->failure = status;
+            strncpy(loader->failure_message, dla_error_message(), sizeof(loader->failure_message) - 1);
+        }
+        if (++slot->finished == loader->options.batch)
+            pthread_cond_broadcast(&loader->done);
+    }
+    pthread_mutex_unlock(&loader->mutex);
+    memory_free(pixels);
+    memory_free(colours);
+    return NULL;
+}
+
+dla_status loader_create(const struct loader_options *options, struct loader **loader)
+{
+    size_t count = options->samples->count, batch = (size_t)options->batch;
+    size_t floats = batch * (size_t)options->size * (size_t)options->size * 3;
+    struct loader *made = memory_allocate_zeroed(1, sizeof(*made));
+    if (made == NULL)
+        return status_out_of_memory(sizeof(*made), "loading photographs");
+    made->options = *options;
+    made->last_problem = &made->problems;
+    made->unreadable = memory_allocate_zeroed(count + 1, sizeof(*made->unreadable));
+    made->threads = memory_allocate_zeroed((size_t)options->threads, sizeof(*made->threads));
+    pthread_mutex_init(&made->mutex, NULL);
+    pthread_cond_init(&made->work, NULL);
+    pthread_cond_init(&made->done, NULL);
+    bool enough = made->unreadable && made->threads;
+    if (options->cache)
+        enough = (made->cache = memory_allocate_zeroed(count + 1, sizeof(*made->cache))) != NULL && enough;
+    for (int i = 0; i < LOADER_DEPTH; i++) {
+        struct slot *slot = &made->slots[i];
+        slot->batch.inputs = memory_allocate_aligned(64, floats * sizeof(float));
+        slot->batch.labels = memory_allocate_zeroed(batch, sizeof(*slot->batch.labels));
+        slot->indices = memory_allocate_zeroed(batch, sizeof(*slot->indices));
+        slot->keys = memory_allocate_zeroed(batch, sizeof(*slot->keys));
+        enough = enough && slot->batch.inputs && slot->batch.labels && slot->indices && slot->keys;
+    }
+    dla_status status = enough ? DLA_OK : status_out_of_memory(LOADER_DEPTH * floats * sizeof(float), "batches of photographs");
+    for (int i = 0; i < options->threads && status == DLA_OK; i++) {
+        if (pthread_create(&made->threads[i], NULL, work, made) == 0)
+            made->thread_count++;
+        else if (i == 0)
+            status = status_set(DLA_ERROR_MEMORY, "cannot start a thread that loads photographs");
+    }
+    if (status != DLA_OK) {
+        loader_destroy(made);
+        return status;
+    }
+    *loader = made;
+    return DLA_OK;
+}
+
+void loader_destroy(struct loader *loader)
+{
+    if (loader == NULL)
+        return;
+    pthread_mutex_lock(&loader->mutex);
+    loader->stop = true;
+    pthread_cond_broadcast(&loader->work);
+    pthread_mutex_unlock(&loader->mutex);
+    for (int i = 0; i < loader->thread_count; i++)
+        pthread_join(loader->threads[i], NULL);
+    for (char *message; (message = loader_take_problem(loader)) != NULL;)
+        memory_free(message);
+    for (int i = 0; i < LOADER_DEPTH; i++) {
+        memory_free(loader->slots[i].batch.inputs);
+        memory_free(loader->slots[i].batch.labels);
+        memory_free(loader->slots[i].indices);
+        memory_free(loader->slots[i].keys);
+    }
+    for (size_t i = 0; loader->cache && i < loader->options.samples->count; i++)
+        dla_image_destroy(atomic_load(&loader->cache[i]));
+    memory_free((void *)loader->cache);
+    memory_free(loader->unreadable);
+    memory_free(loader->threads);
+    pthread_cond_destroy(&loader->work);
+    pthread_cond_destroy(&loader->done);
+    pthread_mutex_destroy(&loader->mutex);
+    memory_free(loader);
+}
+
+void loader_request(struct loader *loader, const size_t *indices, const uint64_t *keys)
+{
+    pthread_mutex_lock(&loader->mutex);
+    struct slot *slot = &loader->slots[loader->requested % LOADER_DEPTH];
+    memcpy(slot->indices, indices, (size_t)loader->options.batch * sizeof(*indices));
+    memcpy(slot->keys, keys, (size_t)loader->options.batch * sizeof(*keys));
+    slot->started = slot->finished = 0;
+    loader->requested++;
+    pthread_cond_broadcast(&loader->work);
+    pthread_mutex_unlock(&loader->mutex);
+}
+
+dla_status loader_next(struct loader *loader, const struct loaded_batch **batch)
+{
+    dla_status status;
+    pthread_mutex_lock(&loader->mutex);
+    struct slot *slot = &loader->slots[loader->taken % LOADER_DEPTH];
+    while (slot->finished < loader->options.batch)
+        pthread_cond_wait(&loader->done, &loader->mutex);
+    loader->taken++;
+    status = loader->failure;
+    pthread_mutex_unlock(&loader->mutex);
+    if (status != DLA_OK)
+        return status_set(status, "%s", loader->failure_message);
+    *batch = &slot->batch;
+    return DLA_OK;
+}
+
+char *loader_take_problem(struct loader *loader)
+{
+    char *message = NULL;
+    pthread_mutex_lock(&loader->mutex);
+    struct problem *problem = loader->problems;
+    if (problem) {
+        loader->problems = problem->next;
+        if (loader->problems == NULL)
+            loader->last_problem = &loader->problems;
+        message = problem->message;
+    }
+    pthread_mutex_unlock(&loader->mutex);
+    memory_free(problem);
+    return message;
+}
+
+size_t loader_problem_count(struct loader *loader)
+{
+    pthread_mutex_lock(&loader->mutex);
+    size_t count = loader->problem_count;
+    pthread_mutex_unlock(&loader->mutex);
+    return count;
+}

@@ -1,0 +1,43 @@
+/* loader.h - batches of augmented photographs, made ahead by background threads.
+ *
+ * The list of what to load is laid down batch by batch by the one who trains (loader_request); threads decode and augment
+ * sample by sample, and loader_next waits for the oldest batch to be complete. What a sample looks like depends on its key
+ * alone. A photograph that cannot be read is reported once and its place is taken by another one, the same every time.
+ */
+#ifndef DLA_TRAIN_LOADER_H
+#define DLA_TRAIN_LOADER_H
+
+#include "train/dataset.h"
+
+struct loader_options {
+    const struct sample_list *samples;
+    const dla_augmentation *augmentation;
+    int batch, size;
+    float mean[3], std[3];
+    int threads; /* background threads, at least 1 */
+    bool cache;  /* keep decoded photographs in memory */
+};
+
+struct loaded_batch {
+    float *inputs; /* (batch, size, size, 3) */
+    int *labels;   /* (batch) */
+};
+
+enum { LOADER_DEPTH = 3 }; /* batches in memory: one in use, the others being filled */
+
+struct loader;
+
+dla_status loader_create(const struct loader_options *options, struct loader **loader);
+void loader_destroy(struct loader *loader);
+
+/* Asks for one more batch: sample indices[i] under keys[i]. At most LOADER_DEPTH - 1 batches may be outstanding. */
+void loader_request(struct loader *loader, const size_t *indices, const uint64_t *keys);
+
+/* The oldest batch asked for; valid until the next call of loader_next. DLA_ERROR_NOT_FOUND where no photograph can be read. */
+dla_status loader_next(struct loader *loader, const struct loaded_batch **batch);
+
+/* A photograph found unreadable since the last call, as a message (path and reason) to be memory_freed; NULL: none. */
+char *loader_take_problem(struct loader *loader);
+size_t loader_problem_count(struct loader *loader);
+
+#endif

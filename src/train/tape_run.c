@@ -1,0 +1,596 @@
+/* tape_run.c - running a tape's steps forward and backward.
+ *
+ * Convolutions divide their own work among threads; everything else is cut here into chunks of pixels or images. Sums are
+ * taken per chunk and the chunks added in order, and the cut depends on the shape alone: any number of threads gives the
+ * same bits.
+ */
+#include "base/clock.h"
+#include "train/counter_random.h"
+#include "train/tape_steps.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { SUM_CHUNKS = 64, PIXELS_PER_CHUNK = 512 };
+
+static int chunk_count(int64_t pixels)
+{
+    int64_t chunks = (pixels + PIXELS_PER_CHUNK - 1) / PIXELS_PER_CHUNK;
+    return chunks > SUM_CHUNKS ? SUM_CHUNKS : (int)chunks;
+}
+
+static const float *parameter(const struct tape *tape, int index)
+{
+    return tape->parameters->values + tape->parameters->offsets[index];
+}
+
+static struct const_view constant(struct map_view map)
+{
+    return (struct const_view){map.data, map.pixel_stride};
+}
+
+/* ---- convolutions ---- */
+
+/* Task 2k packs step k's weights, task 2k+1 turns and packs them; the last steps, which have the most weights, come first. */
+static void pack_task(void *context, int task, int worker)
+{
+    struct tape *tape = context;
+    const struct step *step = &tape->steps[tape->step_count - 1 - task / 2];
+    const struct conv_step *conv = &step->conv;
+    if (step->kind != STEP_CONV)
+        return;
+    const float *weight = parameter(tape, step->node->as.conv.weight);
+    if (task % 2 == 0)
+        conv->forward->pack(&conv->shape, weight, tape->ones, tape->packed + conv->packed);
+    else if (conv->data) {
+        float *turned = tape->turned + worker * tape->turned_floats;
+        conv_turn_weights(&conv->shape, weight, turned);
+        conv->data->pack(&conv->turned, turned, tape->ones, tape->packed + conv->packed_turned);
+    }
+}
+
+static void conv_forward(struct tape *tape, const struct step *step)
+{
+    const struct conv_params *p = &step->node->as.conv;
+    struct conv_call call = {
+        .shape = &step->conv.shape, .packed = tape->packed + step->conv.packed, .scratch = tape->scratch, .pool = tape->pool};
+    call.sources[0] = value_map(tape, step->in);
+    call.bias = p->bias == NO_PARAMETER ? tape->zeros : parameter(tape, p->bias);
+    call.out = value_map(tape, step->out);
+    step->conv.forward->run(&call);
+}
+
+static void conv_data_backward(struct tape *tape, const struct step *step)
+{
+    struct map_view in_gradient = value_gradient(tape, step->in), out_gradient = value_gradient(tape, step->out);
+    if (step->conv.data) {
+        struct conv_call call = {
+            .shape = &step->conv.turned, .packed = tape->packed + step->conv.packed_turned, .scratch = tape->scratch, .pool = tape->pool};
+        call.sources[0] = out_gradient;
+        call.bias = tape->zeros;
+        call.out = in_gradient;
+        if (step->to_in == CONTRIBUTE_ADD)
+            call.residual = in_gradient;
+        step->conv.data->run(&call);
+        return;
+    }
+    struct conv_data_gradient_call call = {
+        .shape = &step->conv.shape, .weight = parameter(tape, step->node->as.conv.weight), .scratch = tape->scratch, .pool = tape->pool};
+    call.out_gradient = out_gradient;
+    call.in_gradient = in_gradient;
+    call.accumulate = step->to_in == CONTRIBUTE_ADD;
+    if (tape->options.reference)
+        conv_data_gradient_reference(&call);
+    else
+        tape->kernels->conv_data_gradient(&call);
+}
+
+static void conv_backward(struct tape *tape, struct step *step, float *gradients)
+{
+    const struct conv_params *p = &step->node->as.conv;
+    struct map_view out_gradient = value_gradient(tape, step->out);
+    if (tape_trains(tape, p->weight)) {
+        struct conv_weight_gradient_call call = {.shape = &step->conv.shape, .in = value_map(tape, step->in), .out_gradient = out_gradient};
+        call.weight_gradient = gradients + tape->parameters->offsets[p->weight];
+        call.scratch = tape->scratch;
+        call.pool = tape->pool;
+        double start = clock_milliseconds();
+        if (tape->options.reference)
+            conv_weight_gradient_reference(&call);
+        else
+            tape->kernels->conv_weight_gradient(&call);
+        step->weight_gradient_ms = clock_milliseconds() - start;
+    }
+    if (tape_trains(tape, p->bias)) { /* the classifier's: few pixels */
+        float *gradient = gradients + tape->parameters->offsets[p->bias];
+        for (int c = 0; c < step->node->channels; c++) {
+            double sum = 0.0;
+            for (int64_t pixel = 0; pixel < value_pixels(tape, step->out); pixel++)
+                sum += (double)out_gradient.data[pixel * out_gradient.pixel_stride + c];
+            gradient[c] += (float)sum;
+        }
+    }
+    if (step->to_in != CONTRIBUTE_NOTHING)
+        conv_data_backward(tape, step);
+}
+
+/* ---- batch norm ---- */
+
+enum norm_pass { NORM_SUMS, NORM_APPLY, NORM_BACKWARD_SUMS, NORM_BACKWARD_APPLY };
+
+struct norm_job {
+    struct tape *tape;
+    struct norm_run run; /* over all pixels */
+    const float *origin; /* of the sums */
+    enum norm_pass pass;
+    int chunks;
+};
+
+static void norm_task(void *context, int chunk, int worker)
+{
+    const struct norm_job *job = context;
+    const struct training_kernels *k = job->tape->kernels;
+    struct norm_run run = job->run;
+    int64_t first = chunk_start(run.pixels, chunk, job->chunks), end = chunk_start(run.pixels, chunk + 1, job->chunks);
+    double *sums = job->tape->sums + (int64_t)chunk * 2 * run.channels;
+    (void)worker;
+    run.pixels = end - first;
+    run.in.data += first * run.in.stride;
+    run.out.data += first * run.out.pixel_stride;
+    if (run.residual.data)
+        run.residual.data += first * run.residual.stride;
+    if (job->pass == NORM_BACKWARD_SUMS || job->pass == NORM_BACKWARD_APPLY)
+        run.out_gradient.data += first * run.out_gradient.stride;
+    if (job->pass == NORM_BACKWARD_APPLY) {
+        run.in_gradient.data += first * run.in_gradient.pixel_stride;
+        if (run.residual_gradient.data)
+            run.residual_gradient.data += first * run.residual_gradient.pixel_stride;
+    }
+    if (job->pass == NORM_SUMS || job->pass == NORM_BACKWARD_SUMS)
+        memset(sums, 0, (size_t)run.channels * 2 * sizeof(*sums));
+    switch (job->pass) {
+    case NORM_SUMS:
+        k->norm_sums(&run, job->origin, sums);
+        break;
+    case NORM_APPLY:
+        k->norm_apply(&run);
+        break;
+    case NORM_BACKWARD_SUMS:
+        k->norm_backward_sums(&run, sums);
+        break;
+    case NORM_BACKWARD_APPLY:
+        k->norm_backward_apply(&run);
+        break;
+    }
+}
+
+/* One pass over all pixels; the sums of all chunks end up in the first chunk's. */
+static void norm_pass(struct norm_job *job, enum norm_pass pass)
+{
+    job->pass = pass;
+    thread_pool_run(job->tape->pool, norm_task, job, job->chunks);
+    if (pass == NORM_SUMS || pass == NORM_BACKWARD_SUMS)
+        for (int chunk = 1; chunk < job->chunks; chunk++)
+            for (int i = 0; i < 2 * job->run.channels; i++)
+                job->tape->sums[i] += job->tape->sums[(int64_t)chunk * 2 * job->run.channels + i];
+}
+
+static struct norm_job norm_job_of(struct tape *tape, const struct step *step)
+{
+    struct norm_job job = {.tape = tape};
+    job.run.pixels = value_pixels(tape, step->out);
+    job.run.channels = step->node->channels;
+    job.run.relu = step->norm.relu;
+    job.run.in = constant(value_map(tape, step->in));
+    job.run.out = value_map(tape, step->out);
+    if (step->other != NO_VALUE)
+        job.run.residual = constant(value_map(tape, step->other));
+    job.run.scale = step->norm.scale;
+    job.run.shift = step->norm.shift;
+    job.run.mean = step->norm.mean;
+    job.run.gradient_of_x = step->norm.gradient_of_x;
+    job.run.gradient_constant = step->norm.gradient_constant;
+    job.chunks = chunk_count(job.run.pixels);
+    return job;
+}
+
+static void norm_forward(struct tape *tape, const struct step *step)
+{
+    struct norm_job job = norm_job_of(tape, step);
+    const struct norm_step *norm = &step->norm;
+    const struct batch_norm_params *p = norm->params;
+    const float *weight = parameter(tape, p->weight), *bias = parameter(tape, p->bias);
+    float *running_mean = tape->parameters->values + tape->parameters->offsets[p->running_mean];
+    float *running_var = tape->parameters->values + tape->parameters->offsets[p->running_var];
+    double n = (double)job.run.pixels, momentum = (double)p->momentum;
+    if (!norm->fixed) {
+        /* Sums of x minus its value at the first pixel: a mean far from zero costs the variance no digits. */
+        memcpy(norm->mean, job.run.in.data, (size_t)job.run.channels * sizeof(float));
+        job.origin = norm->mean;
+        norm_pass(&job, NORM_SUMS);
+    }
+    for (int c = 0; c < job.run.channels; c++) {
+        double mean = (double)running_mean[c], variance = (double)running_var[c];
+        if (!norm->fixed) {
+            double offset = tape->sums[c] / n;
+            mean = (double)norm->mean[c] + offset;
+            variance = fmax(tape->sums[job.run.channels + c] / n - offset * offset, 0.0);
+            if (isnan(tape->sums[c]))
+                variance = NAN;
+            running_mean[c] = (float)((1.0 - momentum) * (double)running_mean[c] + momentum * mean);
+            running_var[c] = (float)((1.0 - momentum) * (double)running_var[c] + momentum * variance * (n > 1.0 ? n / (n - 1.0) : 1.0));
+        }
+        double inverse = 1.0 / sqrt(variance + (double)p->epsilon);
+        norm->mean[c] = (float)mean;
+        norm->deviation_inverse[c] = (float)inverse;
+        norm->scale[c] = (float)((double)weight[c] * inverse);
+        norm->shift[c] = (float)((double)bias[c] - mean * (double)norm->scale[c]);
+    }
+    norm_pass(&job, NORM_APPLY);
+}
+
+static void norm_backward(struct tape *tape, const struct step *step, float *gradients)
+{
+    struct norm_job job = norm_job_of(tape, step);
+    const struct norm_step *norm = &step->norm;
+    double n = (double)job.run.pixels;
+    struct map_view out_gradient = value_gradient(tape, step->out);
+    job.run.out_gradient = constant(out_gradient);
+    job.run.in_gradient = value_gradient(tape, step->in);
+    job.run.accumulate_in = step->to_in == CONTRIBUTE_ADD;
+    if (step->to_other != CONTRIBUTE_NOTHING)
+        job.run.residual_gradient = value_gradient(tape, step->other);
+    job.run.accumulate_residual = step->to_other == CONTRIBUTE_ADD;
+    norm_pass(&job, NORM_BACKWARD_SUMS);
+    float *weight_gradient = gradients + tape->parameters->offsets[norm->params->weight];
+    float *bias_gradient = gradients + tape->parameters->offsets[norm->params->bias];
+    for (int c = 0; c < job.run.channels; c++) {
+        double bias = tape->sums[c], inverse = (double)norm->deviation_inverse[c], weight = tape->sums[job.run.channels + c] * inverse;
+        if (tape_trains(tape, norm->params->weight))
+            weight_gradient[c] += (float)weight;
+        if (tape_trains(tape, norm->params->bias))
+            bias_gradient[c] += (float)bias;
+        norm->gradient_of_x[c] = norm->fixed ? 0.0f : (float)(-(double)norm->scale[c] * inverse * weight / n);
+        norm->gradient_constant[c] = norm->fixed ? 0.0f : (float)(-(double)norm->scale[c] * bias / n);
+    }
+    if (step->to_in != CONTRIBUTE_NOTHING || step->to_other != CONTRIBUTE_NOTHING)
+        norm_pass(&job, NORM_BACKWARD_APPLY);
+}
+
+/* ---- the other maps ---- */
+
+static struct map_call map_call_of(struct tape *tape, const struct step *step)
+{
+    struct map_call call = {.batch = tape->options.batch, .channels = tape->graph->nodes[step->out].channels, .pool = tape->pool};
+    call.in_height = tape->sizes[step->in].height;
+    call.in_width = tape->sizes[step->in].width;
+    call.in_channels = tape->graph->nodes[step->in].channels;
+    call.out_height = tape->sizes[step->out].height;
+    call.out_width = tape->sizes[step->out].width;
+    if (step->kind == STEP_MAX_POOL || step->kind == STEP_AVERAGE_POOL) {
+        call.kernel = step->node->as.pool.kernel;
+        call.stride = step->node->as.pool.stride;
+        call.padding = step->node->as.pool.padding;
+        call.dilation = step->node->as.pool.dilation;
+    }
+    call.in = value_map(tape, step->in);
+    if (step->other != NO_VALUE)
+        call.other = value_map(tape, step->other);
+    call.out = value_map(tape, step->out);
+    return call;
+}
+
+/* The weights of a depthwise transposed convolution as (kernel, kernel, channels), in scratch. */
+static float *depthwise_weights(struct tape *tape, const struct step *step)
+{
+    const struct conv_params *p = &step->node->as.conv;
+    const float *weight = parameter(tape, p->weight);
+    int taps = p->kernel * p->kernel, channels = step->node->channels;
+    float *turned = tape->scratch;
+    for (int c = 0; c < channels; c++)
+        for (int tap = 0; tap < taps; tap++)
+            turned[(int64_t)tap * channels + c] = weight[(int64_t)c * taps + tap];
+    return turned;
+}
+
+static void transposed_forward(struct tape *tape, const struct step *step)
+{
+    struct map_call call = map_call_of(tape, step);
+    const struct conv_params *p = &step->node->as.conv;
+    call.kernel = p->kernel;
+    call.stride = p->stride;
+    call.padding = p->padding;
+    call.groups = p->groups;
+    call.weight = depthwise_weights(tape, step);
+    tape->maps->transposed_conv(&call);
+}
+
+static void concat_forward(struct tape *tape, const struct step *step)
+{
+    struct map_view whole = value_map(tape, step->out);
+    int channel = 0;
+    for (int i = 0; i < step->node->input_count; i++) {
+        value part = step->node->inputs[i];
+        int channels = tape->graph->nodes[part].channels;
+        if (step->copied_parts[i]) {
+            struct map_call call = {.batch = tape->options.batch, .channels = channels, .in = value_map(tape, part), .pool = tape->pool};
+            call.in_height = call.out_height = tape->sizes[part].height;
+            call.in_width = call.out_width = tape->sizes[part].width;
+            call.in_channels = channels;
+            call.out = (struct map_view){whole.data + channel, whole.pixel_stride};
+            tape->maps->copy(&call);
+        }
+        channel += channels;
+    }
+}
+
+/* Multiplies by 0 or 1 / (1 - p), the same in both directions: the mask follows from the key and the element's index. */
+static void drop(struct tape *tape, value v, struct map_view map)
+{
+    float kept = (float)(1.0 / (1.0 - tape->options.dropout));
+    int channels = tape->graph->nodes[v].channels;
+    for (int64_t pixel = 0; pixel < value_pixels(tape, v); pixel++)
+        for (int c = 0; c < channels; c++)
+            map.data[pixel * map.pixel_stride + c] *=
+                counter_uniform(tape->key, (uint64_t)(pixel * channels + c)) < tape->options.dropout ? 0.0f : kept;
+}
+
+static void step_forward(struct tape *tape, const struct step *step)
+{
+    struct map_call call;
+    switch (step->kind) {
+    case STEP_CONV:
+        conv_forward(tape, step);
+        return;
+    case STEP_NORM:
+        norm_forward(tape, step);
+        return;
+    case STEP_CONCAT:
+        concat_forward(tape, step);
+        return;
+    case STEP_TRANSPOSED_CONV:
+        transposed_forward(tape, step);
+        return;
+    case STEP_RELU:
+        call = map_call_of(tape, step);
+        tape->maps->relu(&call);
+        return;
+    case STEP_ADD:
+        call = map_call_of(tape, step);
+        tape->maps->add(&call);
+        return;
+    case STEP_MAX_POOL:
+        call = map_call_of(tape, step);
+        tape->maps->max_pool(&call);
+        return;
+    case STEP_AVERAGE_POOL:
+        call = map_call_of(tape, step);
+        tape->maps->average_pool(&call);
+        return;
+    case STEP_GLOBAL_AVERAGE_POOL:
+        call = map_call_of(tape, step);
+        tape->maps->global_average_pool(&call);
+        if (tape->options.dropout > 0.0)
+            drop(tape, step->out, call.out);
+        return;
+    case STEP_CROP:
+        call = map_call_of(tape, step);
+        tape->maps->copy(&call);
+        return;
+    case STEP_LOG_SOFTMAX:
+        call = map_call_of(tape, step);
+        tape->maps->log_softmax(&call);
+        return;
+    }
+}
+
+/* ---- backward of everything that goes image by image ---- */
+
+struct image_job {
+    struct tape *tape;
+    const struct step *step;
+    value from, to; /* whose gradient flows into whose */
+    enum contribution contribution;
+    struct map_view from_gradient;
+    const float *weight;     /* transposed convolution, channels last */
+    float *weight_gradients; /* the same per image, or NULL */
+};
+
+static struct map_view image_of(const struct tape *tape, value v, struct map_view map, int image)
+{
+    int64_t pixels = (int64_t)tape->sizes[v].height * tape->sizes[v].width;
+    return (struct map_view){map.data + image * pixels * map.pixel_stride, map.pixel_stride};
+}
+
+static void crop_backward(struct map_size from_size, struct map_size to_size, int channels, const struct training_kernels *k,
+                          struct const_view from, struct map_view to)
+{
+    for (int y = 0; y < from_size.height; y++)
+        k->map_copy(from_size.width, channels, (struct const_view){from.data + (int64_t)y * from_size.width * from.stride, from.stride},
+                    (struct map_view){to.data + (int64_t)y * to_size.width * to.pixel_stride, to.pixel_stride}, true);
+}
+
+/* in' = g - softmax * sum(g), with softmax = exp(out). */
+static void log_softmax_backward(int64_t pixels, int channels, struct const_view out, struct const_view gradient, struct map_view to,
+                                 bool accumulate)
+{
+    for (int64_t p = 0; p < pixels; p++) {
+        double sum = 0.0;
+        for (int c = 0; c < channels; c++)
+            sum += (double)gradient.data[p * gradient.stride + c];
+        for (int c = 0; c < channels; c++) {
+            float *element = to.data + p * to.pixel_stride + c;
+            float share = (float)((double)gradient.data[p * gradient.stride + c] - exp((double)out.data[p * out.stride + c]) * sum);
+            *element = accumulate ? *element + share : share;
+        }
+    }
+}
+
+static void image_task(void *context, int image, int worker)
+{
+    const struct image_job *job = context;
+    struct tape *tape = job->tape;
+    const struct step *step = job->step;
+    const struct training_kernels *k = tape->kernels;
+    struct map_size from_size = tape->sizes[job->from], to_size = tape->sizes[job->to];
+    int64_t pixels = (int64_t)from_size.height * from_size.width, to_pixels = (int64_t)to_size.height * to_size.width;
+    bool add = job->contribution == CONTRIBUTE_ADD, wanted = job->contribution != CONTRIBUTE_NOTHING;
+    struct const_view from = constant(image_of(tape, job->from, job->from_gradient, image));
+    struct map_view to = wanted ? image_of(tape, job->to, value_gradient(tape, job->to), image) : (struct map_view){0};
+    int channels = tape->graph->nodes[job->to].channels;
+    (void)worker;
+    struct window_shape window = {.channels = channels,
+                                  .in_height = to_size.height,
+                                  .in_width = to_size.width,
+                                  .out_height = from_size.height,
+                                  .out_width = from_size.width};
+    if (step->kind == STEP_MAX_POOL || step->kind == STEP_AVERAGE_POOL) {
+        window.kernel = step->node->as.pool.kernel;
+        window.stride = step->node->as.pool.stride;
+        window.padding = step->node->as.pool.padding;
+        window.dilation = step->node->as.pool.dilation;
+    }
+    switch (step->kind) {
+    case STEP_ADD:
+    case STEP_CONCAT:
+        k->map_copy(pixels, channels, from, to, add);
+        return;
+    case STEP_RELU:
+        k->map_relu_backward(pixels, channels, constant(image_of(tape, step->out, value_map(tape, step->out), image)), from, to, add);
+        return;
+    case STEP_MAX_POOL:
+        k->max_pool_backward(&window, constant(image_of(tape, step->in, value_map(tape, step->in), image)), from, to);
+        return;
+    case STEP_AVERAGE_POOL:
+        k->average_pool_backward(&window, from, to);
+        return;
+    case STEP_GLOBAL_AVERAGE_POOL:
+        for (int64_t p = 0; p < to_pixels; p++)
+            for (int c = 0; c < channels; c++) {
+                float *element = to.data + p * to.pixel_stride + c, share = from.data[c] / (float)to_pixels;
+                *element = add ? *element + share : share;
+            }
+        return;
+    case STEP_CROP:
+        crop_backward(from_size, to_size, channels, k, from, to);
+        return;
+    case STEP_LOG_SOFTMAX:
+        log_softmax_backward(pixels, channels, constant(image_of(tape, step->out, value_map(tape, step->out), image)), from, to, add);
+        return;
+    case STEP_TRANSPOSED_CONV:
+        window.kernel = step->node->as.conv.kernel;
+        window.stride = step->node->as.conv.stride;
+        window.padding = step->node->as.conv.padding;
+        k->transposed_conv_backward(
+            &window, job->weight, constant(image_of(tape, step->in, value_map(tape, step->in), image)), from, to,
+            job->weight_gradients ? job->weight_gradients + image * (int64_t)window.kernel * window.kernel * channels : NULL);
+        return;
+    case STEP_CONV:
+    case STEP_NORM:
+        return;
+    }
+}
+
+static void flow(struct tape *tape, const struct step *step, value to, enum contribution contribution, struct map_view from_gradient)
+{
+    if (contribution == CONTRIBUTE_NOTHING)
+        return;
+    struct image_job job = {
+        .tape = tape, .step = step, .from = step->out, .to = to, .contribution = contribution, .from_gradient = from_gradient};
+    thread_pool_run(tape->pool, image_task, &job, tape->options.batch);
+}
+
+static void transposed_backward(struct tape *tape, const struct step *step, float *gradients)
+{
+    const struct conv_params *p = &step->node->as.conv;
+    int channels = step->node->channels, taps = p->kernel * p->kernel;
+    struct image_job job = {.tape = tape,
+                            .step = step,
+                            .from = step->out,
+                            .to = step->in,
+                            .contribution = step->to_in,
+                            .from_gradient = value_gradient(tape, step->out)};
+    job.weight = depthwise_weights(tape, step);
+    if (tape_trains(tape, p->weight)) {
+        job.weight_gradients = (float *)tape->scratch + (int64_t)taps * channels;
+        memset(job.weight_gradients, 0, (size_t)tape->options.batch * (size_t)(taps * channels) * sizeof(float));
+    }
+    thread_pool_run(tape->pool, image_task, &job, tape->options.batch);
+    if (job.weight_gradients)
+        for (int c = 0; c < channels; c++)
+            for (int tap = 0; tap < taps; tap++)
+                for (int image = 0; image < tape->options.batch; image++)
+                    gradients[tape->parameters->offsets[p->weight] + (int64_t)c * taps + tap] +=
+                        job.weight_gradients[((int64_t)image * taps + tap) * channels + c];
+}
+
+static void step_backward(struct tape *tape, struct step *step, float *gradients)
+{
+    struct map_view gradient = value_gradient(tape, step->out);
+    switch (step->kind) {
+    case STEP_CONV:
+        conv_backward(tape, step, gradients);
+        return;
+    case STEP_NORM:
+        norm_backward(tape, step, gradients);
+        return;
+    case STEP_TRANSPOSED_CONV:
+        transposed_backward(tape, step, gradients);
+        return;
+    case STEP_CONCAT: {
+        int channel = 0;
+        for (int i = 0; i < step->node->input_count; i++) {
+            value part = step->node->inputs[i];
+            if (step->copied_parts[i])
+                flow(tape, step, part, step->to_parts[i], (struct map_view){gradient.data + channel, gradient.pixel_stride});
+            channel += tape->graph->nodes[part].channels;
+        }
+        return;
+    }
+    case STEP_GLOBAL_AVERAGE_POOL:
+        if (tape->options.dropout > 0.0)
+            drop(tape, step->out, gradient);
+        break;
+    default:
+        break;
+    }
+    flow(tape, step, step->in, step->to_in, gradient);
+    if (step->other != NO_VALUE)
+        flow(tape, step, step->other, step->to_other, gradient);
+}
+
+/* ---- the walk ---- */
+
+void tape_forward(struct tape *tape, uint64_t key)
+{
+    tape->key = key;
+    double start = clock_milliseconds();
+    thread_pool_run(tape->pool, pack_task, tape, 2 * tape->step_count);
+    tape->pack_ms = clock_milliseconds() - start;
+    for (int k = 0; k < tape->step_count; k++) {
+        start = clock_milliseconds();
+        step_forward(tape, &tape->steps[k]);
+        tape->steps[k].forward_ms = clock_milliseconds() - start;
+    }
+}
+
+static void zero(struct tape *tape, const struct zeroing *z)
+{
+    const struct buffer *b = &tape->buffers[z->buffer];
+    float *data = tape->block + b->offset + z->channel;
+    for (int64_t pixel = 0; pixel < b->pixels; pixel++)
+        memset(data + pixel * b->channels, 0, (size_t)z->channels * sizeof(float));
+}
+
+void tape_backward(struct tape *tape, float *gradients)
+{
+    int next = 0;
+    for (int k = tape->step_count - 1; k >= 0; k--) {
+        double start = clock_milliseconds();
+        for (; next < tape->zeroing_count && tape->zeroings[next].step == k; next++)
+            zero(tape, &tape->zeroings[next]);
+        if (tape->steps[k].has_backward)
+            step_backward(tape, &tape->steps[k], gradients);
+        tape->steps[k].backward_ms = clock_milliseconds() - start;
+    }
+}

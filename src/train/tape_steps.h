@@ -1,0 +1,123 @@
+/* tape_steps.h - the inside of a tape: steps, places, buffers. */
+#ifndef DLA_TRAIN_TAPE_STEPS_H
+#define DLA_TRAIN_TAPE_STEPS_H
+
+#include "cpu/map.h"
+#include "cpu/training.h"
+#include "train/tape.h"
+
+enum { NO_BUFFER = -1 };
+
+/* A map in memory that lives from one point of time to another. Step k of n runs forward at time k, backward at 2n-1-k. */
+struct buffer {
+    int channels;
+    int64_t pixels;  /* of the whole batch */
+    int first, last; /* times of first and last use; last < first: never used */
+    int64_t offset;  /* floats from the block's start */
+};
+
+struct place {
+    int buffer;  /* or NO_BUFFER */
+    int channel; /* first channel inside the buffer */
+};
+
+/* How a step's contribution meets the gradient of one of its inputs. */
+enum contribution { CONTRIBUTE_NOTHING, CONTRIBUTE_WRITE, CONTRIBUTE_ADD };
+
+enum step_kind {
+    STEP_CONV,
+    STEP_NORM, /* [relu](batch norm [+ residual]) */
+    STEP_RELU,
+    STEP_ADD,
+    STEP_CONCAT, /* copies of those inputs that could not be written in place */
+    STEP_MAX_POOL,
+    STEP_AVERAGE_POOL,
+    STEP_GLOBAL_AVERAGE_POOL,
+    STEP_TRANSPOSED_CONV,
+    STEP_CROP,
+    STEP_LOG_SOFTMAX
+};
+
+/* A convolution's kernels and packed weights. */
+struct conv_step {
+    struct conv_shape shape, turned;
+    const struct conv_kernel *forward;
+    const struct conv_kernel *data; /* with turned weights; NULL: the gather of training.h, or no gradient wanted */
+    int64_t packed, packed_turned;  /* floats from the start of the packed weights */
+};
+
+/* What a batch norm keeps from forward to backward; all (channels). */
+struct norm_step {
+    const struct batch_norm_params *params;
+    bool fixed; /* running statistics are used, and not updated */
+    bool relu;
+    float *mean, *deviation_inverse, *scale, *shift, *gradient_of_x, *gradient_constant;
+};
+
+struct step {
+    enum step_kind kind;
+    const struct node *node; /* the convolution, batch norm, pool ... */
+    value in, other, out;    /* other: residual, second operand, or NO_VALUE */
+    bool has_backward;       /* a gradient flows through, or parameters are trained */
+    enum contribution to_in, to_other;
+    enum contribution *to_parts; /* STEP_CONCAT: per input of the node */
+    bool *copied_parts;          /* STEP_CONCAT: per input, not written in place */
+    bool drop;                   /* dropout on the way out */
+    struct conv_step conv;
+    struct norm_step norm;
+    double forward_ms, backward_ms, weight_gradient_ms;   /* of the last pass */
+};
+
+/* Channels of a gradient that nobody has written when somebody adds to them or reads them: zeroed before that step's backward. */
+struct zeroing {
+    int step, buffer, channel, channels;
+};
+
+struct tape {
+    struct arena arena;
+    const struct graph *graph;
+    struct parameter_block *parameters;
+    struct thread_pool *pool;
+    struct tape_options options;
+    const struct training_kernels *kernels;
+    const struct map_functions *maps;
+    struct map_size *sizes;           /* per value */
+    struct place *forward, *backward; /* per value: the map and its gradient */
+    struct buffer *buffers;
+    int buffer_count;
+    struct step *steps;
+    int step_count;
+    struct zeroing *zeroings; /* in the order of backward */
+    int zeroing_count, zeroing_capacity;
+    int64_t block_floats, packed_floats, scratch_bytes;
+    float *block;  /* all buffers */
+    float *packed; /* all packed weights */
+    float *turned; /* per worker: the weights of one convolution, turned */
+    int64_t turned_floats;
+    void *scratch;
+    double *sums; /* partial sums of batch norms and biases */
+    int64_t sums_count;
+    float *ones, *zeros; /* (largest channel count): scale and bias of a convolution that has none */
+    uint64_t key;        /* of the dropout mask */
+    double pack_ms;                 /* of the last forward pass */
+};
+
+/* Pixels of a value's map, all images together, and views of it. */
+int64_t value_pixels(const struct tape *tape, value v);
+struct map_view value_map(const struct tape *tape, value v);
+struct map_view value_gradient(const struct tape *tape, value v);
+
+/* Whether a parameter, or NO_PARAMETER, has a gradient. */
+bool tape_trains(const struct tape *tape, int parameter);
+
+/* tape_lower.c: steps, places of maps, fusion. tape_schedule.c: contributions, lifetimes, offsets. */
+dla_status tape_lower(struct tape *tape);
+dla_status tape_schedule(struct tape *tape);
+
+/* The part of `count` things that chunk `chunk` of `chunks` takes: first .. end-1. */
+static inline int64_t chunk_start(int64_t count, int chunk, int chunks)
+{
+    return count * chunk / chunks;
+}
+
+#endif
