@@ -1,0 +1,53 @@
+/* common_options.c - options that several commands share. */
+#include "common_options.h"
+
+#include "weights_fetch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int open_model(const struct arguments *arguments, dla_model **model)
+{
+    const char *name = argument_text(arguments, "--model", NULL);
+    const char *config = argument_text(arguments, "--config", NULL);
+    dla_model_options options = DLA_MODEL_OPTIONS_INIT;
+    dla_architecture architecture;
+
+    if (name != NULL && config != NULL)
+        return fail_with_usage("both --model %s and --config %s are given; one of them names the network", name, config);
+    if ((name != NULL && dla_architecture_find(name, &architecture) != DLA_OK)
+        || (config != NULL && dla_architecture_read_config(config, &architecture) != DLA_OK))
+        return fail_with_library_error();
+    if (name != NULL)
+        architecture.num_classes = DLA_CLASSES_OF_WEIGHTS; /* a published network, fine-tuned to other classes */
+    options.architecture = name != NULL || config != NULL ? &architecture : NULL;
+    options.weights = argument_text(arguments, "--weights", NULL);
+    int exit_status = fetch_weights(options.weights);
+    if (exit_status != EXIT_SUCCESS)
+        return exit_status;
+    return dla_model_open(&options, model) == DLA_OK ? EXIT_SUCCESS : fail_with_library_error();
+}
+
+dla_preprocessing chosen_preprocessing(const struct arguments *arguments, const dla_model *model)
+{
+    dla_preprocessing preprocessing = *dla_model_preprocessing(model);
+    const char *interpolation = argument_text(arguments, "--interpolation", NULL);
+
+    preprocessing.size = (int)argument_integer(arguments, "--size", preprocessing.size);
+    preprocessing.crop_pct = argument_number(arguments, "--crop-pct", preprocessing.crop_pct);
+    if (interpolation != NULL)
+        preprocessing.interpolation = strcmp(interpolation, "bicubic") == 0 ? DLA_INTERPOLATION_BICUBIC : DLA_INTERPOLATION_BILINEAR;
+    return preprocessing;
+}
+
+dla_classifier_options chosen_classifier_options(const struct arguments *arguments, const dla_preprocessing *preprocessing)
+{
+    dla_classifier_options options = DLA_CLASSIFIER_OPTIONS_INIT;
+
+    options.preprocessing = preprocessing;
+    options.batch = (int)argument_integer(arguments, "--batch", 1);
+    options.threads = (int)argument_integer(arguments, "--threads", 0);
+    options.exact = argument_flag(arguments, "--exact");
+    options.ignore_exif = argument_flag(arguments, "--no-exif");
+    return options;
+}

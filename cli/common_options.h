@@ -1,0 +1,38 @@
+/* common_options.h - options that several commands share: their table rows, and what they mean. */
+#ifndef DLA_CLI_COMMON_OPTIONS_H
+#define DLA_CLI_COMMON_OPTIONS_H
+
+#include "command.h"
+
+#include <dla/dla.h>
+
+/* clang-format off */
+#define OPTION_ROW_JSON \
+    {"--json", OPTION_FLAG, NULL, "print JSON", 0, 0}
+#define OPTION_ROW_THREADS \
+    {"--threads", OPTION_INTEGER, "N", "threads (default: one per core)", 1, 1024}
+#define OPTION_ROW_BATCH \
+    {"--batch", OPTION_INTEGER, "N", "photographs in one pass of the network (default 1)", 1, 1024}
+#define OPTION_ROWS_MODEL \
+    {"--model", OPTION_TEXT, "NAME", "network that the weights are for (default: what the weights say; `dla models` lists all)", 0, 0}, \
+    {"--config", OPTION_TEXT, "FILE", "your own network instead of a named one (see `dla info --print-config`)", 0, 0}, \
+    {"--weights", OPTION_TEXT, "FILE", "trained weights: a file, hf-hub:NAME or local-dir:FOLDER (default: the built-in network)", 0, 0}
+#define OPTION_ROWS_PREPROCESSING \
+    {"--size", OPTION_INTEGER, "N", "side of the network's input in pixels (default: what the weights say)", 32, 4096}, \
+    {"--crop-pct", OPTION_NUMBER, "F", "part of the shorter side that the crop keeps (default: what the weights say)", 0.05, 1}, \
+    {"--interpolation", OPTION_CHOICE, "bilinear|bicubic", "how photographs are resized (default: what the weights say)", 0, 0}, \
+    {"--no-exif", OPTION_FLAG, NULL, "ignore the orientation in EXIF data", 0, 0}
+#define OPTION_ROW_EXACT \
+    {"--exact", OPTION_FLAG, NULL, "only kernels that add as a direct convolution does (no Winograd)", 0, 0}
+/* clang-format on */
+
+/* For commands with OPTION_ROWS_MODEL: opens the model. Returns the exit status, after one line on stderr if it is not EXIT_SUCCESS. */
+int open_model(const struct arguments *arguments, dla_model **model);
+
+/* For commands with OPTION_ROWS_PREPROCESSING: the model's preprocessing with what the options change. --no-exif is not in it. */
+dla_preprocessing chosen_preprocessing(const struct arguments *arguments, const dla_model *model);
+
+/* For commands that have --threads, --batch, --exact, too. `preprocessing` must outlive the result. */
+dla_classifier_options chosen_classifier_options(const struct arguments *arguments, const dla_preprocessing *preprocessing);
+
+#endif

@@ -1,0 +1,124 @@
+/* dense_run.c - a model with DLA-Up over a list of photographs. */
+#include "dense_run.h"
+
+#include "json_output.h"
+#include "photo_list.h"
+#include "picture_folder.h"
+#include "progress.h"
+#include "standard_input.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SCALES = 16 };
+
+/* "0.5,1,1.5" into scales; the library checks their range. */
+static bool parse_scales(const char *text, double scales[MAX_SCALES], size_t *count)
+{
+    *count = 0;
+    for (;;) {
+        char *end;
+        if (*count == MAX_SCALES)
+            return false;
+        scales[*count] = strtod(text, &end);
+        if (end == text || (*end != ',' && *end != '\0'))
+            return false;
+        ++*count;
+        if (*end == '\0')
+            return true;
+        text = end + 1;
+    }
+}
+
+static dla_status read_photograph(const char *path, bool ignore_exif, dla_image **image)
+{
+    dla_decode_options decode = DLA_DECODE_OPTIONS_INIT;
+
+    decode.ignore_exif = ignore_exif;
+    return dla_image_read(path, &decode, image);
+}
+
+static bool work_through(const struct arguments *arguments, dla_dense *dense, const dla_model *model, const struct photo_list *list,
+                         dense_job *job, json_t *results)
+{
+    const char *output = argument_text(arguments, "--output", ".");
+    bool all_done = true;
+
+    progress_start("photographs");
+    for (size_t i = 0; i < list->count; i++) {
+        json_t *description = results != NULL ? json_object() : NULL;
+        dla_image *image = NULL;
+
+        progress_update((int64_t)i, (int64_t)list->count);
+        if (read_photograph(list->paths[i], argument_flag(arguments, "--no-exif"), &image) != DLA_OK) {
+            warn("%s", dla_error_message());
+            all_done = false;
+        } else {
+            json_put(description, "file", json_text(list->paths[i]));
+            json_put(description, "height", json_integer(dla_image_height(image)));
+            json_put(description, "width", json_integer(dla_image_width(image)));
+            progress_hide();
+            if (job(dense, model, image, list->paths[i], output, description))
+                json_add(results, json_incref(description));
+            else
+                all_done = false;
+        }
+        json_decref(description);
+        dla_image_destroy(image);
+    }
+    progress_finish();
+    return all_done;
+}
+
+static int run_list(const struct arguments *arguments, const char *const *kinds, const struct photo_list *list, dense_job *job)
+{
+    const char *clash = picture_name_clash(list->paths, list->count), *scale_text = argument_text(arguments, "--scales", NULL);
+    dla_dense_options options = DLA_DENSE_OPTIONS_INIT;
+    double scales[MAX_SCALES];
+    dla_model *model = NULL;
+    dla_dense *dense = NULL;
+    int exit_status;
+
+    if (clash != NULL)
+        return fail_with_usage("%s: another photograph of this name is in the list, and pictures are named after photographs; "
+                               "give them one --output each", clash);
+    if (scale_text != NULL) {
+        if (!parse_scales(scale_text, scales, &options.scale_count))
+            return fail_with_usage("--scales is '%s', must be up to %d numbers with commas between them, such as 0.5,1,1.5", scale_text, MAX_SCALES);
+        options.scales = scales;
+    }
+    options.threads = (int)argument_integer(arguments, "--threads", 0);
+    options.exact = argument_flag(arguments, "--exact");
+    options.tile = (int)argument_integer(arguments, "--tile", options.tile);
+    options.flip = argument_flag(arguments, "--flip");
+
+    exit_status = open_model(arguments, &model);
+    if (exit_status != EXIT_SUCCESS)
+        return exit_status;
+    if (dla_dense_create(model, &options, &dense) != DLA_OK) {
+        exit_status = fail_with_library_error();
+    } else if (!picture_folders_make(argument_text(arguments, "--output", "."), kinds)) {
+        exit_status = EXIT_WORK_FAILED;
+    } else {
+        json_t *results = argument_flag(arguments, "--json") ? json_array() : NULL;
+        bool all_done = work_through(arguments, dense, model, list, job, results) && list->complete;
+        exit_status = results != NULL ? json_print(results) : EXIT_SUCCESS;
+        if (!all_done)
+            exit_status = EXIT_WORK_FAILED;
+    }
+    dla_dense_destroy(dense);
+    dla_model_close(model);
+    return exit_status;
+}
+
+int dense_run(const struct arguments *arguments, const char *const *kinds, dense_job *job)
+{
+    struct photo_list list;
+    int exit_status = photo_list_read(arguments, &list);
+
+    if (exit_status == EXIT_SUCCESS) {
+        exit_status = run_list(arguments, kinds, &list, job);
+        photo_list_free(&list);
+    }
+    return exit_status;
+}
