@@ -1,0 +1,73 @@
+# The usual tasks as single words; the build itself is CMake's (CMakeLists.txt). A bare `make` lists them.
+# Variables: BUILD (folder), CMAKE_FLAGS (more -D...), PREFIX (install), JOBS, SECONDS_EACH (fuzz).
+
+BUILD        ?= build
+PREFIX       ?= /usr/local
+JOBS         ?= $(shell nproc 2>/dev/null || echo 2)
+SECONDS_EACH ?= 10
+CMAKE_FLAGS  ?=
+CLANG        ?= clang
+
+# Ninja where a folder is configured for the first time and Ninja is there.
+configure = cmake -S . -B $(1) $(if $(wildcard $(1)/CMakeCache.txt),,$(if $(shell command -v ninja),-G Ninja)) --log-level=WARNING $(2) $(CMAKE_FLAGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-check build demo test install uninstall fuzz sanitize lint coverage format deb wheel clean
+
+help: ## this list
+	@echo "dla: Deep Layer Aggregation networks in C. Start with: make demo"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install the compilers and libraries that are missing (Debian, Ubuntu; asks sudo only then)
+	@tools/install_dependencies.sh build
+
+setup-check: ## the same, and what fuzz, sanitize, lint and coverage need
+	@tools/install_dependencies.sh build check
+
+build: setup ## build/dla, the library and the tests
+	@$(call configure,$(BUILD),)
+	@cmake --build $(BUILD) -j $(JOBS)
+
+demo: build ## classify the photographs in examples/photos with the built-in network
+	$(BUILD)/dla classify examples/photos/*.jpg examples/photos/*.webp
+
+test: build ## all tests
+	@cd $(BUILD) && ctest --output-on-failure -j $(JOBS)
+
+install: build ## program, library, header, man pages, completion into PREFIX (/usr/local)
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+uninstall: ## remove what the last `make install` from this folder wrote
+	@tools/uninstall.sh $(BUILD)/install_manifest.txt
+
+fuzz: setup-check ## run every fuzzer for SECONDS_EACH (10) seconds
+	@$(call configure,build-fuzz,-DDLA_FUZZ=ON -DCMAKE_C_COMPILER=$(CLANG))
+	@cmake --build build-fuzz -j $(JOBS)
+	@fuzz/run_all.sh build-fuzz $(SECONDS_EACH)
+
+sanitize: setup ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(call configure,build-sanitize,-DDLA_SANITIZE=ON)
+	@cmake --build build-sanitize -j $(JOBS)
+	@cd build-sanitize && ctest --output-on-failure -j $(JOBS)
+
+lint: setup-check build ## clang-tidy over the C sources, shellcheck over the scripts
+	@tools/lint.sh $(BUILD)
+
+coverage: setup-check ## all tests, then how many lines of src/ and cli/ they ran (build-coverage/)
+	@$(call configure,build-coverage,-DDLA_COVERAGE=ON -DCMAKE_C_COMPILER=$(CLANG) -DCMAKE_CXX_COMPILER=$(CLANG)++)
+	@cmake --build build-coverage -j $(JOBS)
+	@tools/coverage.sh build-coverage
+
+format: ## clang-format over the sources that differ from the last commit
+	@git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h' | xargs -r clang-format -i
+
+deb: setup ## a Debian package in build-deb/
+	@$(call configure,build-deb,-DDLA_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr)
+	@cmake --build build-deb -j $(JOBS)
+	@cd build-deb && cpack -G DEB
+
+wheel: build ## the Python package in build/wheel/ (python/README.md)
+	@DLA_LIBRARY=$(BUILD)/libdla.so python3 python/build_wheel.py $(BUILD)/wheel
+
+clean: ## remove all build folders
+	rm -rf $(BUILD) build-fuzz build-sanitize build-coverage build-deb

@@ -1,0 +1,95 @@
+/* bench_train.c - images per second of training, and where a step's time goes.
+ *
+ *     bench_train MODEL [BATCH [SIZE [THREADS [STEPS [exact]]]]]
+ */
+#include "base/clock.h"
+#include "base/memory.h"
+#include "net/network.h"
+#include "train/loss.h"
+#include "train/optimiser.h"
+#include "train/recipe.h"
+#include "train/tape.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void check(dla_status status)
+{
+    if (status != DLA_OK) {
+        fprintf(stderr, "bench_train: %s\n", dla_error_message());
+        exit(1);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    dla_architecture architecture;
+    dla_network *network;
+    struct parameter_block parameters;
+    struct thread_pool *pool;
+    struct tape *tape;
+    struct tape_options options = {.batch = argc > 2 ? atoi(argv[2]) : 64, .exact = argc > 6};
+    int threads = argc > 4 ? atoi(argv[4]) : 2, steps = argc > 5 ? atoi(argv[5]) : 4;
+    options.height = options.width = argc > 3 ? atoi(argv[3]) : 128;
+    check(dla_architecture_find(argc > 1 ? argv[1] : "dla34", &architecture));
+    check(dla_network_create(&architecture, &network));
+    check(isa_choose(&options.isa));
+    check(thread_pool_create(threads, &pool));
+    check(parameter_block_create(&network->graph, &parameters));
+    initialise_parameters(&parameters, DLA_INITIALISATION_AUTHORS, 1);
+    check(tape_create(&network->graph, &parameters, pool, &options, &tape));
+    float *velocity = allocate_floats(parameters.floats), *gradients = allocate_floats(parameters.floats);
+    int *labels = memory_allocate_zeroed((size_t)options.batch, sizeof(*labels)), correct;
+    if (!velocity || !gradients || !labels)
+        return 1;
+    int64_t inputs = (int64_t)options.batch * options.height * options.width * 3, unshared;
+    for (int64_t i = 0; i < inputs; i++)
+        tape_input(tape)[i] = (float)(i % 255) / 127.0f - 1.0f;
+    float *input = allocate_floats(inputs);
+    if (input == NULL)
+        return 1;
+    memcpy(input, tape_input(tape), (size_t)inputs * sizeof(float));
+    double best = 1e30;
+    for (int step = 0; step <= steps; step++) {
+        double start = clock_milliseconds();
+        memcpy(tape_input(tape), input, (size_t)inputs * sizeof(float));
+        memset(gradients, 0, (size_t)parameters.floats * sizeof(float));
+        tape_forward(tape, 0);
+        double forward = clock_milliseconds();
+        cross_entropy(options.batch, architecture.num_classes, tape_output(tape, NULL), &(struct loss_targets){.a = labels}, 1.0f,
+                      tape_output_gradient(tape), &correct);
+        tape_backward(tape, gradients);
+        double backward = clock_milliseconds();
+        optimiser_step(&(struct optimiser_options){.momentum = 0.9f, .weight_decay = 1e-4f}, pool, &parameters, velocity, gradients,
+                       0.001f);
+        double end = clock_milliseconds();
+        if (step > 0 && end - start < best)
+            best = end - start;
+        printf("step %d: forward %.0f ms, backward %.0f ms, optimiser %.0f ms\n", step, forward - start, backward - forward,
+               end - backward);
+    }
+    int64_t placed = tape_activation_bytes(tape, &unshared);
+    printf("%s batch %d size %d threads %d: %.1f images/s; activations %.0f MB of %.0f MB\n", architecture.name, options.batch,
+           options.height, threads, 1000.0 * options.batch / best, (double)placed / 1e6, (double)unshared / 1e6);
+    double norm = 0.0, weights = 0.0, data = 0.0, forward = 0.0, other = 0.0;
+    for (int i = 0; i < tape_step_count(tape); i++) {
+        struct tape_step_report r = tape_step_report(tape, i);
+        bool conv = strstr(r.kind, "_") && strcmp(r.kind, "batch_norm") != 0 && !strstr(r.kind, "pool");
+        if (r.forward_ms + r.backward_ms > 0.01 * best)
+            printf("%-32s %-22s forward %6.1f  weight gradient %6.1f  the rest of backward %6.1f ms\n", r.name, r.kind, r.forward_ms,
+                   r.weight_gradient_ms, r.backward_ms - r.weight_gradient_ms);
+        weights += r.weight_gradient_ms;
+        if (conv) {
+            forward += r.forward_ms;
+            data += r.backward_ms - r.weight_gradient_ms;
+        } else if (strcmp(r.kind, "batch_norm") == 0) {
+            norm += r.forward_ms + r.backward_ms;
+        } else {
+            other += r.forward_ms + r.backward_ms;
+        }
+    }
+    printf("packing %.0f, convolutions: forward %.0f, data gradient %.0f, weight gradient %.0f, batch norm %.0f, other %.0f ms\n",
+           tape_pack_milliseconds(tape), forward, data, weights, norm, other);
+    return 0;
+}
