@@ -41,7 +41,7 @@ uninstall: ## remove what the last `make install` from this folder wrote
 	@tools/uninstall.sh $(BUILD)/install_manifest.txt
 
 fuzz: setup-check ## run every fuzzer for SECONDS_EACH (10) seconds
-	@$(call configure,build-fuzz,-DDLA_FUZZ=ON -DCMAKE_C_COMPILER=$(CLANG))
+	@$(call configure,build-fuzz,-DDLA_FUZZ=ON -DCMAKE_C_COMPILER=$(CLANG) -DCMAKE_CXX_COMPILER=$(CLANG)++)
 	@cmake --build build-fuzz -j $(JOBS)
 	@fuzz/run_all.sh build-fuzz $(SECONDS_EACH)
 

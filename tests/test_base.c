@@ -1,6 +1,7 @@
 /* Messages, arenas, instruction sets, and guessing misspelt names. */
 #include "base/arena.h"
 #include "base/cpu_features.h"
+#include "base/options.h"
 #include "base/status.h"
 
 #include <errno.h>
@@ -166,6 +167,27 @@ static void instruction_sets_can_be_overridden(void **state)
     assert_in_range(cpu_core_count(), 1, 4096);
 }
 
+/* An options structure of an older header lacks the last fields: they keep their defaults. */
+static void smaller_options_take_defaults_for_the_rest(void **state)
+{
+    dla_session_options settled = DLA_SESSION_OPTIONS_INIT, given = DLA_SESSION_OPTIONS_INIT;
+
+    (void)state;
+    settled.threads = 7;
+    given.batch = 5;
+    given.threads = 9;
+    given.struct_size = offsetof(dla_session_options, threads);
+    assert_int_equal(options_take(&settled, sizeof settled, &given, "X"), DLA_OK);
+    assert_int_equal(settled.batch, 5);
+    assert_int_equal(settled.threads, 7);
+    assert_int_equal(settled.struct_size, sizeof settled);
+    given.struct_size = sizeof settled + 1;
+    assert_int_equal(options_take(&settled, sizeof settled, &given, "X"), DLA_ERROR_ARGUMENT);
+    given.struct_size = 0;
+    assert_int_equal(options_take(&settled, sizeof settled, &given, "X"), DLA_ERROR_ARGUMENT);
+    assert_int_equal(options_take(&settled, sizeof settled, NULL, "X"), DLA_OK);
+}
+
 static void misspelt_names_are_guessed(void **state)
 {
     (void)state;
@@ -198,6 +220,7 @@ int main(void)
         cmocka_unit_test(every_status_has_its_own_name),      cmocka_unit_test(arena_objects_are_distinct_zeroed_and_aligned),
         cmocka_unit_test(arena_refuses_what_overflows),       cmocka_unit_test(arena_strings),
         cmocka_unit_test(instruction_sets_can_be_overridden), cmocka_unit_test(misspelt_names_are_guessed),
+        cmocka_unit_test(smaller_options_take_defaults_for_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,7 +173,9 @@ static void wrong_arguments_are_refused(void **state)
     options.threads = -1;
     assert_int_equal(dla_classifier_create(model, &options, &classifier), DLA_ERROR_ARGUMENT);
     options.threads = 1;
-    options.struct_size = 3;
+    options.struct_size = 0;
+    assert_int_equal(dla_classifier_create(model, &options, &classifier), DLA_ERROR_ARGUMENT);
+    options.struct_size = sizeof(options) + 8;
     assert_int_equal(dla_classifier_create(model, &options, &classifier), DLA_ERROR_ARGUMENT);
     options.struct_size = sizeof(options);
     options.preprocessing = &preprocessing;

@@ -3,12 +3,17 @@
 set -euo pipefail
 build=$(cd "$(dirname "$1")" && pwd)
 source_root=$2
-python=${PYTHON:-python3}
 if grep -qE '^DLA_(SANITIZE|FUZZ|COVERAGE):BOOL=ON' "$build/CMakeCache.txt"; then
     echo "skipped: an instrumented library cannot be loaded into Python"
     exit 77
 fi
-if ! "$python" -c 'import numpy' 2>/dev/null; then
+python=
+for candidate in "${PYTHON:-python3}" /usr/bin/python3; do
+    if [ -z "$python" ] && "$candidate" -c 'import numpy' 2>/dev/null; then
+        python=$candidate
+    fi
+done
+if [ -z "$python" ]; then
     echo "skipped: no Python with NumPy (apt-get install python3-numpy)"
     exit 77
 fi

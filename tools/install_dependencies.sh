@@ -38,7 +38,7 @@ is_there() {
     case $1 in
     command:*) command -v "${1#command:}" >/dev/null ;;
     module:*) command -v pkg-config >/dev/null && pkg-config --exists "${1#module:}" ;;
-    python:*) python3 -c "import ${1#python:}" 2>/dev/null ;;
+    python:*) python3 -c "import ${1#python:}" 2>/dev/null || /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null ;;
     file:*) [ -e "${1#file:}" ] || ! command -v dpkg >/dev/null ;;
     esac
 }

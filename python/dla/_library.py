@@ -57,6 +57,7 @@ class SessionOptions(Structure):
         ("exact", c_bool),
         ("features", POINTER(c_char_p)),
         ("feature_count", c_size_t),
+        ("half_weights", c_bool),
     ]
 
 

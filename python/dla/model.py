@@ -34,11 +34,13 @@ class Score:
 class _Session:
     """A model made ready for one shape of input and one choice of outputs."""
 
-    def __init__(self, model: ctypes.c_void_p, shape: Tuple[int, ...], features: Tuple[str, ...], threads: int, exact: bool) -> None:
+    def __init__(self, model: ctypes.c_void_p, shape: Tuple[int, ...], features: Tuple[str, ...], threads: int, exact: bool,
+                 half_weights: bool) -> None:
         self.handle = ctypes.c_void_p()
         names = (ctypes.c_char_p * len(features))(*(name.encode() for name in features))
         options = SessionOptions(
-            ctypes.sizeof(SessionOptions), shape[0], shape[2], shape[3], threads, exact, names if features else None, len(features)
+            ctypes.sizeof(SessionOptions), shape[0], shape[2], shape[3], threads, exact, names if features else None, len(features),
+            half_weights,
         )
         check(lib.dla_session_create(model, ctypes.byref(options), ctypes.byref(self.handle)))
         self.shapes: List[Tuple[int, ...]] = []
@@ -65,6 +67,7 @@ class Model:
     config    path of a JSON file that describes a network of your own, instead of a name
     threads   0: one per physical core
     exact     keep to kernels that sum as a direct convolution does (no Winograd)
+    half_weights  weights may be kept as float16 where their bytes bound the time
 
     A Model may be used from several threads; their calls wait for each other.
     """
@@ -77,11 +80,12 @@ class Model:
         config: Union[str, "os.PathLike[str]", None] = None,
         threads: int = 0,
         exact: bool = False,
+        half_weights: bool = False,
     ) -> None:
         if name is not None and config is not None:
             raise ValueError("a network has a name or a config, not both")
         self._handle = ctypes.c_void_p()
-        self._threads, self._exact = threads, exact
+        self._options = (threads, exact, half_weights)
         self._sessions: "OrderedDict[Tuple[Tuple[int, ...], Tuple[str, ...]], _Session]" = OrderedDict()
         self._lock = threading.Lock()
         options = ModelOptions(ctypes.sizeof(ModelOptions), None, None if weights is None else os.fsencode(weights))
@@ -177,7 +181,7 @@ class Model:
             raise ValueError(f"the input is (batch, {channels}, height, width), not {np.shape(array)}")
         with self._lock:
             key = (batch.shape, features)
-            session = self._sessions.pop(key, None) or _Session(self._handle, batch.shape, features, self._threads, self._exact)
+            session = self._sessions.pop(key, None) or _Session(self._handle, batch.shape, features, *self._options)
             self._sessions[key] = session
             if len(self._sessions) > _SESSIONS_KEPT:
                 self._sessions.popitem(last=False)

@@ -3,6 +3,7 @@
  * The model is never serialised in memory: protobuf-c hands over piece after piece, weights straight from the mapped weights
  * file, and small pieces are gathered into blocks. Without protobuf-c at build time the function says so and does nothing else.
  */
+#include "base/options.h"
 #include "base/status.h"
 
 #include <dla/dla.h>
@@ -37,13 +38,12 @@ static int64_t ir_version_for(int opset)
 
 static dla_status settle_options(const dla_model *model, const dla_onnx_options *given, dla_onnx_options *settled)
 {
-    const dla_onnx_options defaults = DLA_ONNX_OPTIONS_INIT;
     const dla_architecture *architecture = &model->network->architecture;
-    size_t given_size = given == NULL ? 0 : given->struct_size < sizeof(defaults) ? given->struct_size : sizeof(defaults);
 
-    *settled = defaults;
-    if (given_size > 0)
-        memcpy(settled, given, given_size);
+    *settled = (dla_onnx_options)DLA_ONNX_OPTIONS_INIT;
+    dla_status status = options_take(settled, sizeof(*settled), given, "DLA_ONNX_OPTIONS_INIT");
+    if (status != DLA_OK)
+        return status;
     bool resizes = settled->input == DLA_ONNX_INPUT_PHOTOGRAPH;
     int oldest = resizes ? OLDEST_OPSET_WITH_ANTIALIAS : OLDEST_OPSET;
     if (settled->opset == 0)

@@ -2,6 +2,7 @@
 #include "image/decode.h"
 
 #include "base/file.h"
+#include "base/options.h"
 #include "base/status.h"
 
 #include <inttypes.h>
@@ -86,11 +87,9 @@ dla_status dla_image_decode(const void *bytes, size_t size, const char *origin, 
     if (image == NULL || (bytes == NULL && size > 0)) {
         return status_set(DLA_ERROR_ARGUMENT, "dla_image_decode: bytes and image must not be NULL");
     }
-    if (options != NULL) {
-        if (options->struct_size < sizeof chosen) {
-            return status_set(DLA_ERROR_ARGUMENT, "dla_image_decode: start the options with DLA_DECODE_OPTIONS_INIT");
-        }
-        chosen = *options;
+    dla_status status = options_take(&chosen, sizeof chosen, options, "DLA_DECODE_OPTIONS_INIT");
+    if (status != DLA_OK) {
+        return status;
     }
     struct encoded_image encoded = {bytes, size, origin != NULL ? origin : "image", chosen.max_pixels};
     if (encoded.max_pixels < 1) {
@@ -115,7 +114,7 @@ dla_status dla_image_decode(const void *bytes, size_t size, const char *origin, 
     }
     dla_image *decoded = NULL;
     int orientation = 1;
-    dla_status status = signature->decode(&encoded, &decoded, &orientation);
+    status = signature->decode(&encoded, &decoded, &orientation);
     if (status == DLA_OK && !chosen.ignore_exif) {
         status = image_orient(decoded, orientation);
     }

@@ -8,6 +8,7 @@
 #include "tasks/classifier.h"
 
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "image/preprocess.h"
@@ -56,10 +57,8 @@ dla_status dla_classifier_create(const dla_model *model, const dla_classifier_op
 
     if (model == NULL || result == NULL)
         return status_set(DLA_ERROR_ARGUMENT, "dla_classifier_create: model and classifier must not be NULL");
-    if (given != NULL && given->struct_size < sizeof(options))
-        return status_set(DLA_ERROR_ARGUMENT, "dla_classifier_create: options must start as DLA_CLASSIFIER_OPTIONS_INIT");
-    if (given != NULL)
-        options = *given;
+    if ((status = options_take(&options, sizeof(options), given, "DLA_CLASSIFIER_OPTIONS_INIT")) != DLA_OK)
+        return status;
     const dla_preprocessing *preprocessing = options.preprocessing != NULL ? options.preprocessing : dla_model_preprocessing(model);
     if (options.batch < 1)
         return status_set(DLA_ERROR_ARGUMENT, "a batch of %d photographs; at least 1 is needed", options.batch);

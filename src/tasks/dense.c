@@ -9,6 +9,7 @@
  * the whole photograph, and the next one of the same size.
  */
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "image/preprocess.h"
 #include "image/resize.h"
@@ -53,17 +54,17 @@ static dla_status check_options(const dla_dense_options *options)
     return DLA_OK;
 }
 
-dla_status dla_dense_create(const dla_model *model, const dla_dense_options *options, dla_dense **result)
+dla_status dla_dense_create(const dla_model *model, const dla_dense_options *given, dla_dense **result)
 {
-    static const dla_dense_options defaults = DLA_DENSE_OPTIONS_INIT;
+    dla_dense_options options = DLA_DENSE_OPTIONS_INIT;
     const dla_architecture *architecture = dla_network_architecture(dla_model_network(model));
     const dla_preprocessing *preprocessing = dla_model_preprocessing(model);
     dla_dense *dense;
     dla_status status;
 
-    if (!options)
-        options = &defaults;
-    status = check_options(options);
+    status = options_take(&options, sizeof options, given, "DLA_DENSE_OPTIONS_INIT");
+    if (status == DLA_OK)
+        status = check_options(&options);
     if (status != DLA_OK)
         return status;
     if (architecture->down_ratio == 0)
@@ -74,12 +75,12 @@ dla_status dla_dense_create(const dla_model *model, const dla_dense_options *opt
     if (!dense)
         return status_out_of_memory(sizeof *dense, "dense prediction");
     dense->model = model;
-    dense->options = *options;
+    dense->options = options;
     dense->classes = architecture->num_classes;
     normalisation_table(preprocessing->mean, preprocessing->std, dense->normalisation);
-    dense->scale_count = options->scale_count > 0 ? (int)options->scale_count : 1;
+    dense->scale_count = options.scale_count > 0 ? (int)options.scale_count : 1;
     for (int i = 0; i < dense->scale_count; i++)
-        dense->scaled[i].scale = options->scale_count > 0 ? options->scales[i] : 1;
+        dense->scaled[i].scale = options.scale_count > 0 ? options.scales[i] : 1;
     dense->options.scales = NULL; /* copied; the caller's may go */
     *result = dense;
     return DLA_OK;

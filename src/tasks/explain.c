@@ -8,6 +8,7 @@
  * is an identity, not an estimate. Beside it, the mean magnitude of every level's map shows what each level answers to.
  */
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "image/image.h"
 #include "image/preprocess.h"
@@ -72,11 +73,9 @@ static dla_rectangle find_crop(const dla_preprocessing *preprocessing, const dla
 static dla_status check(const dla_model *model, const dla_explain_options *given, dla_explain_options *options)
 {
     *options = (dla_explain_options)DLA_EXPLAIN_OPTIONS_INIT;
-    if (given != NULL) {
-        if (given->struct_size < sizeof *options)
-            return status_set(DLA_ERROR_ARGUMENT, "dla_explain: start the options with DLA_EXPLAIN_OPTIONS_INIT");
-        *options = *given;
-    }
+    dla_status status = options_take(options, sizeof *options, given, "DLA_EXPLAIN_OPTIONS_INIT");
+    if (status != DLA_OK)
+        return status;
     const dla_architecture *architecture = dla_network_architecture(model->network);
     if (architecture->down_ratio != 0 || model->class_count == 0)
         return status_set(DLA_ERROR_ARGUMENT, "%s does not classify photographs: there is no class to explain", architecture->name);

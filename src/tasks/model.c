@@ -2,6 +2,7 @@
 #include "tasks/model.h"
 
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "tasks/builtin_model.h"
 #include "tasks/imagenet_labels.h"
@@ -104,11 +105,8 @@ dla_status dla_model_open(const dla_model_options *options, dla_model **model)
     struct dla_model *opened;
     dla_status status;
 
-    if (options != NULL) {
-        if (options->struct_size < offsetof(dla_model_options, weights) + sizeof(options->weights))
-            return status_set(DLA_ERROR_ARGUMENT, "model options are not initialised; start with DLA_MODEL_OPTIONS_INIT");
-        known = *options;
-    }
+    if ((status = options_take(&known, sizeof(known), options, "DLA_MODEL_OPTIONS_INIT")) != DLA_OK)
+        return status;
     if ((opened = memory_allocate_zeroed(1, sizeof(*opened))) == NULL)
         return status_out_of_memory(sizeof(*opened), "a model");
     status = open_model(&known, opened, &card);

@@ -6,6 +6,7 @@
 
 #include "base/cpu_features.h"
 #include "base/folder.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 
@@ -134,10 +135,13 @@ static void score_one(void *context, int task, int worker)
 
 dla_status file_pairs_score(size_t count, score_pair *function, void *context, const dla_score_options *options)
 {
-    static const dla_score_options defaults = DLA_SCORE_OPTIONS_INIT;
-    struct scoring scoring = { .function = function, .context = context, .options = options ? options : &defaults, .count = count };
+    dla_score_options settled = DLA_SCORE_OPTIONS_INIT;
+    struct scoring scoring = { .function = function, .context = context, .options = &settled, .count = count };
     struct thread_pool *pool;
-    dla_status status = thread_pool_create(scoring.options->threads > 0 ? scoring.options->threads : cpu_core_count(), &pool);
+    dla_status status = options_take(&settled, sizeof settled, options, "DLA_SCORE_OPTIONS_INIT");
+
+    if (status == DLA_OK)
+        status = thread_pool_create(settled.threads > 0 ? settled.threads : cpu_core_count(), &pool);
 
     if (status != DLA_OK)
         return status;

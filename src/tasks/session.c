@@ -3,6 +3,7 @@
  *     caller's (batch, channels, height, width) ──▶ plan's NHWC input ──▶ plan_run ──▶ outputs, turned back
  */
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "plan/plan.h"
 #include "tasks/model.h"
@@ -28,12 +29,9 @@ struct dla_session {
 static dla_status read_options(const dla_model *model, const dla_session_options *given, dla_session_options *options)
 {
     *options = (dla_session_options)DLA_SESSION_OPTIONS_INIT;
-    if (given) {
-        if (given->struct_size != sizeof *options)
-            return status_set(DLA_ERROR_ARGUMENT, "session options of %zu bytes, this library's have %zu; initialise them with "
-                              "DLA_SESSION_OPTIONS_INIT", given->struct_size, sizeof *options);
-        *options = *given;
-    }
+    dla_status status = options_take(options, sizeof *options, given, "DLA_SESSION_OPTIONS_INIT");
+    if (status != DLA_OK)
+        return status;
     if (options->batch < 1)
         return status_set(DLA_ERROR_ARGUMENT, "a batch of %d images; at least 1 is needed", options->batch);
     if (options->threads < 0)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/folder.h"
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "net/network.h"
 #include "train/checkpoint.h"
@@ -463,20 +464,24 @@ static dla_status train(struct run *run)
 
 dla_status dla_train(const char *data, const dla_train_options *options, dla_train_callback *callback, void *context)
 {
+    dla_train_options settled = DLA_TRAIN_OPTIONS_INIT;
+    dla_status status = options_take(&settled, sizeof(settled), options, "DLA_TRAIN_OPTIONS_INIT");
+    if (status != DLA_OK)
+        return status;
     struct run *run = memory_allocate_zeroed(1, sizeof(*run));
     bool found = false;
     if (run == NULL)
         return status_out_of_memory(sizeof(*run), "a training run");
-    run->options = options;
+    run->options = &settled;
     run->callback = callback;
     run->context = context;
-    dla_status status = prepare(run, data);
-    if (status == DLA_OK && options->resume)
-        status = checkpoint_read_newest(options->output, &run->identity, &run->state, &found);
+    status = prepare(run, data);
+    if (status == DLA_OK && settled.resume)
+        status = checkpoint_read_newest(settled.output, &run->identity, &run->state, &found);
     if (status == DLA_OK)
         status = prepare_step(run);
     if (status == DLA_OK)
-        status = run_log_open(options->output, run->state.step, &run->log);
+        status = run_log_open(settled.output, run->state.step, &run->log);
     if (status == DLA_OK)
         status = train(run);
     destroy(run);

@@ -5,6 +5,7 @@
  * with its checksum, and only then gets its name. One process at a time works on a blob.
  */
 #include "base/memory.h"
+#include "base/options.h"
 #include "base/status.h"
 #include "weights/hub_transfer.h"
 
@@ -142,11 +143,8 @@ dla_status dla_hub_pull(const char *name, const dla_pull_options *options, dla_p
     struct hub_snapshot snapshot = {0};
     dla_status status;
 
-    if (options != NULL) {
-        if (options->struct_size < sizeof(known))
-            return status_set(DLA_ERROR_ARGUMENT, "pull options are not initialised; start with DLA_PULL_OPTIONS_INIT");
-        known = *options;
-    }
+    if ((status = options_take(&known, sizeof(known), options, "DLA_PULL_OPTIONS_INIT")) != DLA_OK)
+        return status;
     if ((status = hub_repository_parse(name, known.revision, &pull.arena, &pull.repository)) != DLA_OK)
         goto out;
     if (hub_is_offline()) {
