@@ -20,6 +20,8 @@ static const struct option_spec options[] = {
     {"--output", OPTION_TEXT, "RUN", "folder for checkpoints, weights, log and curves (required)", 0, 0},
     {"--resume", OPTION_FLAG, NULL, "go on from RUN's newest checkpoint, from the start if there is none", 0, 0},
     {"--size", OPTION_INTEGER, "N", "side of the training images (default 224)", 32, 4096},
+    {"--first-size", OPTION_INTEGER, "N", "another side in the first epochs, a smaller one for speed", 32, 4096},
+    {"--first-epochs", OPTION_INTEGER, "N", "how many those are (default 0)", 0, 100000},
     {"--batch", OPTION_INTEGER, "N", "images a pass (default 256)", 2, 65536},
     {"--accumulate", OPTION_INTEGER, "N", "passes whose gradients make one step (default 1)", 1, 65536},
     {"--epochs", OPTION_INTEGER, "N", "passes over all photographs (default 120)", 1, 100000},
@@ -46,6 +48,7 @@ static const struct option_spec options[] = {
     {"--sharpness", OPTION_NUMBER, "X", "the same as brightness (default 0)", 0, 1},
     {"--lighting", OPTION_NUMBER, "X", "deviation of PCA lighting noise (default 0; the authors' 0.1)", 0, 10},
     {"--val-split", OPTION_NUMBER, "F", "share of the photographs to validate on (default 0)", 0, 0.99},
+    {"--val-size", OPTION_INTEGER, "N", "side of validation images, also noted in the result (default: that of --size)", 32, 4096},
     {"--crop-pct", OPTION_NUMBER, "X", "share of the resized picture that validation sees (default 0.875)", 0.1, 1},
     {"--cache", OPTION_FLAG, NULL, "keep decoded photographs in memory", 0, 0},
     {"--weights", OPTION_TEXT, "FILE", "start from these weights", 0, 0},
@@ -156,6 +159,9 @@ static void read_options(const struct arguments *a, dla_train_options *o)
     o->output = argument_text(a, "--output", NULL);
     o->resume = argument_flag(a, "--resume");
     o->size = (int)argument_integer(a, "--size", o->size);
+    o->first_size = (int)argument_integer(a, "--first-size", o->size);
+    o->first_epochs = (int)argument_integer(a, "--first-epochs", 0);
+    o->validation_size = (int)argument_integer(a, "--val-size", 0);
     o->batch = (int)argument_integer(a, "--batch", o->batch);
     o->accumulate = (int)argument_integer(a, "--accumulate", o->accumulate);
     o->epochs = (int)argument_integer(a, "--epochs", o->epochs);

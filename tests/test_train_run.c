@@ -111,7 +111,10 @@ static dla_train_options options_for(const char *output)
     dla_train_options o = DLA_TRAIN_OPTIONS_INIT;
     o.architecture = &small;
     o.output = output;
-    o.size = 32;
+    o.size = 40;
+    o.first_size = 32;
+    o.first_epochs = 1;
+    o.validation_size = 32;
     o.batch = 6;
     o.accumulate = 2;
     o.epochs = 3;
@@ -213,6 +216,8 @@ static void it_learns_and_the_result_is_a_model(void **state)
     (void)state;
     dla_train_options o = options_for(path_of("learning"));
     struct watch w = {0};
+    o.size = 32;
+    o.first_epochs = 0;
     o.epochs = 30;
     o.mixup = o.dropout = 0.0;
     o.accumulate = 1;

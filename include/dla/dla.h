@@ -669,10 +669,12 @@ typedef struct dla_train_options {
     double backbone_rate;                   /* factor on the rate of everything but the classifier */
     int checkpoint_steps;                   /* a checkpoint every so many steps, beside one an epoch; 0: none */
     int keep;                               /* checkpoints that stay, the newest */
+    int first_size, first_epochs;           /* the first epochs at another size, a smaller one for speed; 0: none */
+    int validation_size;                    /* of the validation and the result's preprocessing; 0: size */
 } dla_train_options;
 #define DLA_TRAIN_OPTIONS_INIT { sizeof(dla_train_options), NULL, NULL, false, 224, 256, 120, 0, 1, 0.1, 0.9, 1e-4, false, true, \
     DLA_SCHEDULE_STEP, 30.0, 0.1, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, DLA_INITIALISATION_AUTHORS, DLA_AUGMENTATION_INIT, 0.875, 0, \
-    0.0, false, false, NULL, false, NULL, 1.0, 0, 3 }
+    0.0, false, false, NULL, false, NULL, 1.0, 0, 3, 0, 0, 0 }
 
 typedef enum dla_train_event_kind {
     DLA_TRAIN_STARTED,   /* what was found; steps and epochs are known */

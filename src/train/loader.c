@@ -16,6 +16,7 @@ struct slot {
     struct loaded_batch batch;
     size_t *indices;
     uint64_t *keys;
+    int size;
     int started, finished; /* samples; under the mutex */
 };
 
@@ -82,7 +83,7 @@ static dla_status decoded(struct loader *loader, size_t index, dla_image **image
 static dla_status load_sample(struct loader *loader, struct slot *slot, int place, uint8_t *pixels, float *colours)
 {
     const struct loader_options *o = &loader->options;
-    size_t floats = (size_t)o->size * (size_t)o->size * 3;
+    size_t floats = (size_t)slot->size * (size_t)slot->size * 3;
     for (size_t attempt = 0; attempt < REPLACEMENTS && attempt < o->samples->count; attempt++) {
         size_t index = (slot->indices[place] + attempt) % o->samples->count;
         dla_image *image;
@@ -93,7 +94,7 @@ static dla_status load_sample(struct loader *loader, struct slot *slot, int plac
             report_problem(loader, index);
             continue;
         }
-        dla_status status = augment(image, o->augmentation, o->size, o->mean, o->std, slot->keys[place], pixels, colours,
+        dla_status status = augment(image, o->augmentation, slot->size, o->mean, o->std, slot->keys[place], pixels, colours,
                                     slot->batch.inputs + (size_t)place * floats);
         slot->batch.labels[place] = o->samples->samples[index].label;
         if (owned)
@@ -209,12 +210,13 @@ void loader_destroy(struct loader *loader)
     memory_free(loader);
 }
 
-void loader_request(struct loader *loader, const size_t *indices, const uint64_t *keys)
+void loader_request(struct loader *loader, const size_t *indices, const uint64_t *keys, int size)
 {
     pthread_mutex_lock(&loader->mutex);
     struct slot *slot = &loader->slots[loader->requested % LOADER_DEPTH];
     memcpy(slot->indices, indices, (size_t)loader->options.batch * sizeof(*indices));
     memcpy(slot->keys, keys, (size_t)loader->options.batch * sizeof(*keys));
+    slot->size = size;
     slot->started = slot->finished = 0;
     loader->requested++;
     pthread_cond_broadcast(&loader->work);

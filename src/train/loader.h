@@ -12,14 +12,14 @@
 struct loader_options {
     const struct sample_list *samples;
     const dla_augmentation *augmentation;
-    int batch, size;
+    int batch, size; /* size: the largest that is asked for */
     float mean[3], std[3];
     int threads; /* background threads, at least 1 */
     bool cache;  /* keep decoded photographs in memory */
 };
 
 struct loaded_batch {
-    float *inputs; /* (batch, size, size, 3) */
+    float *inputs; /* (batch, size, size, 3), of the size asked for */
     int *labels;   /* (batch) */
 };
 
@@ -30,8 +30,8 @@ struct loader;
 dla_status loader_create(const struct loader_options *options, struct loader **loader);
 void loader_destroy(struct loader *loader);
 
-/* Asks for one more batch: sample indices[i] under keys[i]. At most LOADER_DEPTH - 1 batches may be outstanding. */
-void loader_request(struct loader *loader, const size_t *indices, const uint64_t *keys);
+/* Asks for one more batch, size x size: sample indices[i] under keys[i]. At most LOADER_DEPTH - 1 batches may be outstanding. */
+void loader_request(struct loader *loader, const size_t *indices, const uint64_t *keys, int size);
 
 /* The oldest batch asked for; valid until the next call of loader_next. DLA_ERROR_NOT_FOUND where no photograph can be read. */
 dla_status loader_next(struct loader *loader, const struct loaded_batch **batch);

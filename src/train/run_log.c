@@ -58,6 +58,8 @@ dla_status run_log_open(const char *run, int64_t step, struct run_log **log)
     if (status == DLA_OK && (made->file = fopen(made->path, "ab")) == NULL)
         status = status_from_errno(made->path, "open");
     if (status == DLA_OK)
+        setvbuf(made->file, NULL, _IOLBF, 0); /* a step is there to be read, and plotted, as soon as it is done */
+    if (status == DLA_OK)
         status = event_file_create(run, &made->events);
     if (status != DLA_OK) {
         run_log_close(made);

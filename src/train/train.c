@@ -48,6 +48,7 @@ struct run {
     dla_network *network;
     struct thread_pool *pool;
     struct tape *tape;
+    int tape_size; /* side of its images */
     struct loader *loader;
     struct run_log *log;
     struct run_state state;
@@ -78,6 +79,9 @@ static dla_status check_options(const char *data, const dla_train_options *o)
         double number, low, high;
     } ranges[] = {
         {"size", o->size, 32, 4096},
+        {"first epochs' size", o->first_size, o->first_epochs > 0 ? 32 : 0, 4096},
+        {"number of first epochs", o->first_epochs, 0, o->epochs},
+        {"validation size", o->validation_size, o->validation_size ? 32 : 0, 4096},
         {"batch", o->batch, 2, 65536},
         {"epochs", o->epochs, 1, 100000},
         {"accumulate", o->accumulate, 1, 65536},
@@ -187,7 +191,7 @@ static dla_status prepare(struct run *run, const char *data)
     run->architecture = *o->architecture;
     run->architecture.num_classes = run->data.class_count;
     run->preprocessing = (dla_preprocessing)DLA_PREPROCESSING_IMAGENET;
-    run->preprocessing.size = o->size;
+    run->preprocessing.size = o->validation_size ? o->validation_size : o->size;
     run->preprocessing.crop_pct = o->crop_pct;
     run->preprocessing.interpolation = o->augmentation.interpolation;
     run->identity =
@@ -216,23 +220,38 @@ static dla_status prepare(struct run *run, const char *data)
     return status;
 }
 
-static dla_status prepare_step(struct run *run)
+/* The side of the training images of a step, counted from 0. */
+static int step_size(const struct run *run, int64_t step)
+{
+    return step / run->identity.epoch_steps < run->options->first_epochs ? run->options->first_size : run->options->size;
+}
+
+/* A tape for the step that comes next, unless the one there is has its size. */
+static dla_status prepare_tape(struct run *run)
 {
     const dla_train_options *o = run->options;
-    struct tape_options tape = {.batch = o->batch,
-                                .height = o->size,
-                                .width = o->size,
-                                .isa = run->isa,
-                                .exact = o->exact,
-                                .frozen = run->frozen,
-                                .dropout = o->dropout};
+    int size = step_size(run, run->state.step);
+    struct tape_options tape = {
+        .batch = o->batch, .height = size, .width = size, .isa = run->isa, .exact = o->exact, .frozen = run->frozen, .dropout = o->dropout};
+    if (run->tape && run->tape_size == size)
+        return DLA_OK;
+    tape_destroy(run->tape);
+    run->tape = NULL;
+    run->tape_size = size;
+    return tape_create(&run->network->graph, &run->state.parameters, run->pool, &tape, &run->tape);
+}
+
+static dla_status prepare_loader(struct run *run)
+{
+    const dla_train_options *o = run->options;
     struct loader_options loader = {
         .samples = &run->data.train, .augmentation = &o->augmentation, .batch = o->batch, .size = o->size, .threads = run->threads};
+    if (o->first_epochs > 0 && o->first_size > o->size)
+        loader.size = o->first_size;
     memcpy(loader.mean, run->preprocessing.mean, sizeof(loader.mean));
     memcpy(loader.std, run->preprocessing.std, sizeof(loader.std));
     loader.cache = o->cache;
-    dla_status status = tape_create(&run->network->graph, &run->state.parameters, run->pool, &tape, &run->tape);
-    return status == DLA_OK ? loader_create(&loader, &run->loader) : status;
+    return loader_create(&loader, &run->loader);
 }
 
 static void destroy(struct run *run)
@@ -306,14 +325,14 @@ static void request(struct run *run, int64_t number)
         run->indices[i] = run->order[first + i];
         run->keys[i] = counter_key(stream_key(run, STREAM_AUGMENT, (uint64_t)epoch), run->indices[i]);
     }
-    loader_request(run->loader, run->indices, run->keys);
+    loader_request(run->loader, run->indices, run->keys, step_size(run, number / o->accumulate));
 }
 
 /* Fills the tape's input; with mixup every image is blended with the one at the mirrored place of the batch. */
 static void fill_input(struct run *run, const struct loaded_batch *batch, int64_t number, struct loss_targets *targets)
 {
     const dla_train_options *o = run->options;
-    int64_t floats = (int64_t)o->size * o->size * 3;
+    int64_t floats = (int64_t)run->tape_size * run->tape_size * 3;
     float *input = tape_input(run->tape);
     *targets = (struct loss_targets){.a = batch->labels, .share = 1.0f, .smoothing = (float)o->label_smoothing};
     if (o->mixup <= 0.0) {
@@ -337,13 +356,16 @@ static dla_status train_step(struct run *run, double *loss, double *top1)
     int classes = run->data.class_count;
     struct parameter_block *parameters = &run->state.parameters;
     *loss = *top1 = 0.0;
+    dla_status status = prepare_tape(run);
+    if (status != DLA_OK)
+        return status;
     memset(run->gradients, 0, (size_t)parameters->floats * sizeof(float));
     for (int pass = 0; pass < o->accumulate; pass++) {
         int64_t number = run->state.step * o->accumulate + pass;
         const struct loaded_batch *batch;
         struct loss_targets targets;
         int correct;
-        dla_status status = loader_next(run->loader, &batch);
+        status = loader_next(run->loader, &batch);
         if (status != DLA_OK)
             return status;
         fill_input(run, batch, number, &targets);
@@ -479,7 +501,7 @@ dla_status dla_train(const char *data, const dla_train_options *options, dla_tra
     if (status == DLA_OK && settled.resume)
         status = checkpoint_read_newest(settled.output, &run->identity, &run->state, &found);
     if (status == DLA_OK)
-        status = prepare_step(run);
+        status = prepare_loader(run);
     if (status == DLA_OK)
         status = run_log_open(settled.output, run->state.step, &run->log);
     if (status == DLA_OK)
