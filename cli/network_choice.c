@@ -20,7 +20,7 @@ int choose_network(const struct arguments *arguments, const char *model, dla_arc
 int open_chosen_model(const struct arguments *arguments, const char *name, dla_model **model)
 {
     dla_model_options model_options = DLA_MODEL_OPTIONS_INIT;
-    dla_architecture architecture;
+    dla_architecture architecture = {0};
 
     model_options.weights = argument_text(arguments, "--weights", NULL);
     if (name != NULL || argument_text(arguments, "--config", NULL) != NULL) {

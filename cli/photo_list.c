@@ -69,7 +69,7 @@ int photo_list_read(const struct arguments *arguments, struct photo_list *list)
 
 void photo_list_free(struct photo_list *list)
 {
-    for (size_t i = 0; i < list->folder_count; i++)
+    for (size_t i = 0; list->folders != NULL && i < list->folder_count; i++)
         dla_path_list_destroy(((dla_path_list **)list->folders)[i]);
     free(list->folders);
     free(list->paths);

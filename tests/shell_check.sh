@@ -1,7 +1,9 @@
+# shellcheck shell=bash
 # shell_check.sh - what the shell tests of the command share. Sourced with the test's own arguments: the command, the source folder.
 # Gives $dla, $source, an empty $folder that goes away, complain, expect_failure and expect_status; a test ends with `finish`.
 set -euo pipefail
 dla=$(realpath "$1")
+export source                 # of the tree; the tests use it
 source=$(realpath "$2")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

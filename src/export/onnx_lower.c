@@ -140,7 +140,7 @@ static void lower_average_pool(struct lowering *l, value v, const char *op_type)
         return;
     }
     int64_t shape[4] = {node->channels, 1, pool->kernel, pool->kernel};
-    size_t taps = (size_t)(node->channels * pool->kernel * pool->kernel);
+    size_t taps = (size_t)node->channels * (size_t)pool->kernel * (size_t)pool->kernel;
     float *weight = arena_allocate_array(&l->builder->arena, taps, sizeof(*weight));
     if (weight == NULL) {
         l->builder->failed = true;

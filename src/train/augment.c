@@ -115,8 +115,8 @@ static void add_lighting(float *colours, int pixels, double strength, uint64_t k
     static const double eigenvectors[3][3] = {{-0.5675, 0.7192, 0.4009}, {-0.5808, -0.0045, -0.8140}, {-0.5836, -0.6948, 0.4203}};
     double alpha[3];
     for (int i = 0; i < 3; i++) { /* Box and Muller */
-        double u = 1.0 - counter_uniform(key, (uint64_t)(DRAW_LIGHTING + 2 * i)),
-               v = counter_uniform(key, (uint64_t)(DRAW_LIGHTING + 2 * i + 1));
+        double u = 1.0 - counter_uniform(key, DRAW_LIGHTING + 2 * (uint64_t)i),
+               v = counter_uniform(key, DRAW_LIGHTING + 2 * (uint64_t)i + 1);
         alpha[i] = strength * sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v);
     }
     for (int c = 0; c < 3; c++) {

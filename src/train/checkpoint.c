@@ -75,7 +75,7 @@ static dla_status card_entries(const struct run_identity *identity, struct arena
         model_card_to_metadata(identity->architecture, identity->preprocessing, labels, identity->classes, arena, &card, &card_count);
     if (status != DLA_OK)
         return status;
-    *entries = arena_allocate_array(arena, (size_t)(card_count + room), sizeof(**entries));
+    *entries = arena_allocate_array(arena, (size_t)card_count + (size_t)room, sizeof(**entries));
     if (*entries == NULL)
         return status_out_of_memory((size_t)card_count * sizeof(**entries), "a checkpoint");
     memcpy(*entries, card, (size_t)card_count * sizeof(*card));
@@ -134,7 +134,7 @@ dla_status checkpoint_write(const char *run, const struct run_identity *identity
     int part_count = parts_of(state, parts), count = 0, entry_count = 0;
     struct metadata_entry *entries = NULL;
     struct position_entry position[POSITION_ENTRIES];
-    struct tensor_view *tensors = arena_allocate_array(&arena, (size_t)(3 * graph->parameter_count), sizeof(*tensors));
+    struct tensor_view *tensors = arena_allocate_array(&arena, 3 * (size_t)graph->parameter_count, sizeof(*tensors));
     dla_status status =
         tensors ? card_entries(identity, &arena, POSITION_ENTRIES, &entries, &entry_count) : status_out_of_memory(1, "a checkpoint");
     for (int k = 0; k < part_count && status == DLA_OK; k++)

@@ -434,9 +434,9 @@ static void image_task(void *context, int image, int worker)
     const struct training_kernels *k = tape->kernels;
     struct map_size from_size = tape->sizes[job->from], to_size = tape->sizes[job->to];
     int64_t pixels = (int64_t)from_size.height * from_size.width, to_pixels = (int64_t)to_size.height * to_size.width;
-    bool add = job->contribution == CONTRIBUTE_ADD, wanted = job->contribution != CONTRIBUTE_NOTHING;
+    bool add = job->contribution == CONTRIBUTE_ADD;
     struct const_view from = constant(image_of(tape, job->from, job->from_gradient, image));
-    struct map_view to = wanted ? image_of(tape, job->to, value_gradient(tape, job->to), image) : (struct map_view){0};
+    struct map_view to = image_of(tape, job->to, value_gradient(tape, job->to), image);
     int channels = tape->graph->nodes[job->to].channels;
     (void)worker;
     struct window_shape window = {.channels = channels,
@@ -477,17 +477,10 @@ static void image_task(void *context, int image, int worker)
     case STEP_LOG_SOFTMAX:
         log_softmax_backward(pixels, channels, constant(image_of(tape, step->out, value_map(tape, step->out), image)), from, to, add);
         return;
-    case STEP_TRANSPOSED_CONV:
-        window.kernel = step->node->as.conv.kernel;
-        window.stride = step->node->as.conv.stride;
-        window.padding = step->node->as.conv.padding;
-        k->transposed_conv_backward(
-            &window, job->weight, constant(image_of(tape, step->in, value_map(tape, step->in), image)), from, to,
-            job->weight_gradients ? job->weight_gradients + image * (int64_t)window.kernel * window.kernel * channels : NULL);
-        return;
     case STEP_CONV:
     case STEP_NORM:
-        return;
+    case STEP_TRANSPOSED_CONV:
+        return; /* they have backward passes of their own */
     }
 }
 
@@ -498,6 +491,29 @@ static void flow(struct tape *tape, const struct step *step, value to, enum cont
     struct image_job job = {
         .tape = tape, .step = step, .from = step->out, .to = to, .contribution = contribution, .from_gradient = from_gradient};
     thread_pool_run(tape->pool, image_task, &job, tape->options.batch);
+}
+
+static void transposed_task(void *context, int image, int worker)
+{
+    const struct image_job *job = context;
+    struct tape *tape = job->tape;
+    const struct conv_params *conv = &job->step->node->as.conv;
+    struct map_size from_size = tape->sizes[job->from], to_size = tape->sizes[job->to];
+    struct map_view none = {0};
+    struct window_shape window = {.channels = tape->graph->nodes[job->to].channels,
+                                  .in_height = to_size.height,
+                                  .in_width = to_size.width,
+                                  .out_height = from_size.height,
+                                  .out_width = from_size.width,
+                                  .kernel = conv->kernel,
+                                  .stride = conv->stride,
+                                  .padding = conv->padding};
+    (void)worker;
+    tape->kernels->transposed_conv_backward(
+        &window, job->weight, constant(image_of(tape, job->to, value_map(tape, job->to), image)),
+        constant(image_of(tape, job->from, job->from_gradient, image)),
+        job->contribution == CONTRIBUTE_NOTHING ? none : image_of(tape, job->to, value_gradient(tape, job->to), image),
+        job->weight_gradients ? job->weight_gradients + image * (int64_t)window.kernel * window.kernel * window.channels : NULL);
 }
 
 static void transposed_backward(struct tape *tape, const struct step *step, float *gradients)
@@ -515,7 +531,7 @@ static void transposed_backward(struct tape *tape, const struct step *step, floa
         job.weight_gradients = (float *)tape->scratch + (int64_t)taps * channels;
         memset(job.weight_gradients, 0, (size_t)tape->options.batch * (size_t)(taps * channels) * sizeof(float));
     }
-    thread_pool_run(tape->pool, image_task, &job, tape->options.batch);
+    thread_pool_run(tape->pool, transposed_task, &job, tape->options.batch);
     if (job.weight_gradients)
         for (int c = 0; c < channels; c++)
             for (int tap = 0; tap < taps; tap++)

@@ -230,16 +230,22 @@ static bool is_slice(const struct pickle_value *slices, const struct pickle_valu
 
 /* ---- the file ---------------------------------------------------------------------------------------------------------- */
 
-/* Appends the tensor that `array` holds or, where `info` is given, the slices that it lists. */
+/* Appends the tensor of an entry of the dict or, if `sliced`, of its list of slices. */
 static dla_status add_tensor(struct tensor_file *file, const struct pickle_value *dict, const struct pickle_value *key,
-                             const struct pickle_value *array, const struct pickle_value *info)
+                             const struct pickle_value *value, bool sliced)
 {
     struct tensor_view *tensor = &file->tensors[file->tensor_count];
+    const struct pickle_value *array = array_in(value);
     dla_status status;
 
     if ((tensor->name = plain_name(key, &file->arena)) == NULL)
         return status_out_of_memory(key->as.text.length, "a tensor's name");
-    status = info != NULL ? join_slices(dict, info, &file->arena, tensor) : read_array(array, &file->arena, tensor);
+    if (sliced)
+        status = join_slices(dict, value, &file->arena, tensor);
+    else if (array != NULL)
+        status = read_array(array, &file->arena, tensor);
+    else
+        status = status_set(DLA_ERROR_FORMAT, "not an array");
     if (status != DLA_OK)
         return status_prefix(status, "tensor '%.200s': ", tensor->name);
     file->tensor_count++;
@@ -274,13 +280,13 @@ dla_status paddle_read(struct tensor_file *file)
     for (size_t i = 0; i < pickle_pair_count(dict); i++) {
         if (!pickle_pair(dict, i, &key, &value) || key->kind != PICKLE_TEXT || !is_array(value) || is_slice(slices, key))
             continue;
-        if ((status = add_tensor(file, dict, key, array_in(value), NULL)) != DLA_OK)
+        if ((status = add_tensor(file, dict, key, value, false)) != DLA_OK)
             return status;
     }
     for (size_t i = 0; i < sliced; i++) {
         if (!pickle_pair(slices, i, &key, &value) || key->kind != PICKLE_TEXT)
             return status_set(DLA_ERROR_FORMAT, "%s is damaged", slices_key);
-        if ((status = add_tensor(file, dict, key, NULL, value)) != DLA_OK)
+        if ((status = add_tensor(file, dict, key, value, true)) != DLA_OK)
             return status;
     }
     return DLA_OK;
