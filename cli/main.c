@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+extern const struct command command_bench;
 extern const struct command command_classify;
 extern const struct command command_convert;
 extern const struct command command_draw;
@@ -30,6 +31,7 @@ extern const struct command command_segment;
 extern const struct command command_train;
 
 static const struct command *const commands[] = {
+    &command_bench,
     &command_classify,
     &command_convert,
     &command_draw,

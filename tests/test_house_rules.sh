@@ -23,6 +23,7 @@ plan:   base net weights cpu plan
 tasks:  base image net weights cpu plan tasks
 train:  base image net weights cpu plan tasks train
 export: base image net weights cpu plan tasks export
+measure: base image net weights cpu plan tasks train measure
 "
 while read -r layer allowed; do
     [ -n "$layer" ] || continue
@@ -37,7 +38,7 @@ done <<<"$layers"
 for folder in src/*/; do
     grep -q "^$(basename "$folder"):" <<<"$layers" || complain "$folder is not among the layers in $0"
 done
-if grep -nE '^#include "(base|image|net|weights|cpu|plan|tasks|train|export)/' cli/*.[ch]; then
+if grep -nE '^#include "(base|image|net|weights|cpu|plan|tasks|train|export|measure)/' cli/*.[ch]; then
     complain "the command may use <dla/dla.h> only"
 fi
 

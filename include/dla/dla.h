@@ -287,8 +287,10 @@ typedef struct dla_model_options {
     const dla_architecture *architecture;  /* NULL: as the weights' metadata says, else as their names and shapes tell */
     const char *weights;                   /* path, hf-hub:owner/name (from the cache, else downloaded) or local-dir:FOLDER;
                                             * NULL: the built-in network */
+    bool untrained;                        /* no weights at all but numbers that follow from the parameters' names, as measuring
+                                            * speed needs them; architecture says of which network */
 } dla_model_options;
-#define DLA_MODEL_OPTIONS_INIT { sizeof(dla_model_options), NULL, NULL }
+#define DLA_MODEL_OPTIONS_INIT { sizeof(dla_model_options), NULL, NULL, false }
 
 /* Reads weights and binds them, strictly: a missing, unknown or misshapen tensor is DLA_ERROR_MISMATCH and is named with
  * both shapes. options NULL: the built-in network. The model keeps the weights file mapped. */
@@ -616,6 +618,64 @@ DLA_API dla_status dla_segmentation_score(const char *predictions, const char *l
 
 /* Intersection over union of one class; NaN where it occurs in neither labels nor predictions. */
 DLA_API double dla_segmentation_iou(const dla_segmentation_scores *scores, int index);
+
+/* ---- Benchmarks: how fast a network runs here, and what holds it up ---------------------------------------------------- */
+
+typedef struct dla_benchmark_options {
+    size_t struct_size;
+    int batch, height, width, threads;   /* as in dla_session_options */
+    bool exact, half_weights;
+    bool layers;                         /* also every step of the plan, beside the limits of this machine */
+    double seconds;                      /* that the measurement may take; it ends earlier where the figures have settled */
+} dla_benchmark_options;
+#define DLA_BENCHMARK_OPTIONS_INIT { sizeof(dla_benchmark_options), 1, 0, 0, 0, false, false, false, 2.0 }
+
+/* What this machine does at most, measured with the threads and the instruction set of the benchmark. */
+typedef struct dla_machine_limits {
+    double peak_gflops;                      /* fused multiply-adds, counted as two */
+    double l2_gbps, l3_gbps, memory_gbps;    /* GB/s read from the cores' second caches, the last one, memory; 0: not measured */
+    size_t l2_bytes, l3_bytes;               /* what those hold for all threads together; the last one by measurement */
+} dla_machine_limits;
+
+/* A step of the plan: a convolution with all that it took over, or another operation. All of it is the benchmark's. */
+typedef struct dla_benchmark_layer {
+    const char *name;                    /* of the node that the step started from: "level3.tree1.conv1" */
+    const char *operation;               /* "conv2d" */
+    const char *kernel;                  /* "winograd4x4_avx512"; the operation where there is no choice */
+    int in_height, in_width, in_channels;
+    int height, width, channels;         /* of the result */
+    int window, stride, groups;          /* of a convolution, otherwise 0 */
+    double ms;                           /* median */
+    double gflop;                        /* 10^9 FLOPs by definition, whatever the kernel saves */
+    double computed_gflop;               /* that the kernel's products take */
+    double weight_bytes, map_bytes;      /* moved at least once */
+    double roof_ms;                      /* no faster on this machine: the longest of products, weights and maps */
+    const char *bound;                   /* which of them: "FMA", "L2", "L3", "memory" */
+} dla_benchmark_layer;
+
+typedef struct dla_benchmark {
+    const char *model, *isa;             /* "dla34", "avx512" */
+    int batch, threads, height, width;
+    int runs;                            /* measured */
+    double median_ms, min_ms;
+    double spread;                       /* of the middle half of the runs, as a share of the median */
+    bool noisy;                          /* something disturbed the machine too much for the figures to mean anything */
+    double images_per_second, gflops;    /* by the median; FLOPs by definition, a multiply-add as two */
+    double percent_of_peak;              /* may exceed 100: Winograd's kernels do with fewer products */
+    dla_machine_limits limits;           /* the caches' and memory's with options.layers */
+    size_t activation_bytes;             /* of all maps, placed by lifetime */
+    size_t activation_bound;             /* most bytes alive at one step: no placement can be below */
+    size_t weight_bytes, scratch_bytes;
+    size_t layer_count;
+    const dla_benchmark_layer *layers;   /* (layer_count); NULL without options.layers */
+} dla_benchmark;
+
+/* Measures inference. options may be NULL. */
+DLA_API dla_status dla_benchmark_run(const dla_model *model, const dla_benchmark_options *options, dla_benchmark **benchmark);
+DLA_API void dla_benchmark_destroy(dla_benchmark *benchmark);
+
+/* Its layers as a picture (SVG): GFLOP/s over FLOPs per byte, under the machine's roofs. Needs options.layers. */
+DLA_API dla_status dla_benchmark_draw_roofline(const dla_benchmark *benchmark, const char *path);
 
 /* ---- Training --------------------------------------------------------------------------------------------------------- */
 

@@ -50,8 +50,10 @@ struct plan_step_report {
     enum op op;
     const char *kernel;        /* "direct_avx512", or the operation */
     const struct conv_shape *shape;   /* of a convolution, else NULL; the plan's */
+    int in_height, in_width, in_channels;
     int height, width, channels;      /* of the result */
     double multiply_adds;      /* of the definition, whatever the kernel saves */
+    double products;           /* multiply-adds that the kernel does; its transforms do not count */
     double weight_bytes, map_bytes;   /* read and written at least once */
 };
 int plan_step_count(const struct plan *plan);

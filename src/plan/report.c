@@ -1,11 +1,20 @@
 /* report.c - what a plan decided, and how long each of its steps takes. */
+#include "base/clock.h"
 #include "plan/steps.h"
-
-#include <time.h>
 
 int plan_step_count(const struct plan *plan)
 {
     return plan->step_count;
+}
+
+/* Winograd's F(m x m, 3x3) takes (m + 2)^2 products for a tile of m x m, a pair of channels. */
+static double products_of(const struct conv_kernel *kernel, const struct conv_shape *s)
+{
+    if (kernel->winograd == 0)
+        return (double)s->batch * s->out_height * s->out_width * s->kernel * s->kernel * s->in_channels / s->groups * s->out_channels;
+    int side = kernel->winograd, points = (side + 2) * (side + 2);
+    double tiles = (double)s->batch * ((s->out_height + side - 1) / side) * ((s->out_width + side - 1) / side);
+    return tiles * points * s->in_channels / s->groups * s->out_channels;
 }
 
 struct plan_step_report plan_step_report(const struct plan *plan, int index)
@@ -20,41 +29,41 @@ struct plan_step_report plan_step_report(const struct plan *plan, int index)
         double out_pixels = images * s->out_height * s->out_width, in_pixels = images * s->in_height * s->in_width;
         double products = (double)s->kernel * s->kernel * s->in_channels / s->groups * s->out_channels;
         report.kernel = step->kernel->name;
+        report.in_height = s->in_height;
+        report.in_width = s->in_width;
+        report.in_channels = s->in_channels;
         report.height = s->out_height;
         report.width = s->out_width;
         report.channels = s->out_channels;
         report.shape = s;
         report.multiply_adds = out_pixels * products;
+        report.products = products_of(step->kernel, s);
         report.weight_bytes = (double)step->kernel->packed_bytes(s);
         report.map_bytes = 4.0 * (in_pixels * s->in_channels + out_pixels * s->out_channels * (step->residual != NO_VALUE ? 2.0 : 1.0));
         return report;
     }
     double in_elements = images * map->in_height * map->in_width * map->in_channels;
     double out_elements = images * map->out_height * map->out_width * map->channels;
+    report.in_height = map->in_height;
+    report.in_width = map->in_width;
+    report.in_channels = map->in_channels;
     report.height = map->out_height;
     report.width = map->out_width;
     report.channels = map->channels;
     report.map_bytes = 4.0 * (in_elements * (step->op == OP_ADD ? 2.0 : 1.0) + out_elements);
     if (step->op == OP_TRANSPOSED_CONV2D)
-        report.multiply_adds = in_elements * map->kernel * map->kernel * map->channels / map->groups;
+        report.multiply_adds = report.products = in_elements * map->kernel * map->kernel * map->channels / map->groups;
     return report;
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 void plan_run_timed(struct plan *plan, double *seconds)
 {
-    double begin = now();
+    int64_t begin = clock_nanoseconds();
 
     for (int i = 0; i < plan->step_count; i++) {
         plan_run_step(plan, i);
-        double end = now();
-        seconds[i] = end - begin;
+        int64_t end = clock_nanoseconds();
+        seconds[i] = 1e-9 * (double)(end - begin);
         begin = end;
     }
 }

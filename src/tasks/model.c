@@ -7,6 +7,7 @@
 #include "tasks/builtin_model.h"
 #include "tasks/imagenet_labels.h"
 #include "tasks/recognise.h"
+#include "weights/untrained.h"
 
 #include <string.h>
 
@@ -98,6 +99,23 @@ static dla_status open_model(const dla_model_options *options, struct dla_model 
     return model->report != NULL ? DLA_OK : status_out_of_memory(1024, "a report");
 }
 
+static dla_status open_untrained(const dla_model_options *options, struct dla_model *model)
+{
+    dla_status status;
+
+    if (options->weights != NULL)
+        return status_set(DLA_ERROR_ARGUMENT, "%s: weights for a model that is to be untrained; choose one of them", options->weights);
+    if (options->architecture == NULL)
+        return status_set(DLA_ERROR_ARGUMENT, "an untrained model needs an architecture");
+    if ((status = dla_network_create(options->architecture, &model->network)) != DLA_OK
+        || (status = weights_untrained(&model->network->graph, &model->weights)) != DLA_OK)
+        return status;
+    model->class_count = options->architecture->num_classes;
+    model->preprocessing = (dla_preprocessing)DLA_PREPROCESSING_IMAGENET;
+    model->report = arena_format(&model->arena, "%s, %s", options->architecture->name, model->weights.report);
+    return model->report != NULL ? DLA_OK : status_out_of_memory(1024, "a report");
+}
+
 dla_status dla_model_open(const dla_model_options *options, dla_model **model)
 {
     dla_model_options known = DLA_MODEL_OPTIONS_INIT;
@@ -109,7 +127,7 @@ dla_status dla_model_open(const dla_model_options *options, dla_model **model)
         return status;
     if ((opened = memory_allocate_zeroed(1, sizeof(*opened))) == NULL)
         return status_out_of_memory(sizeof(*opened), "a model");
-    status = open_model(&known, opened, &card);
+    status = known.untrained ? open_untrained(&known, opened) : open_model(&known, opened, &card);
     model_card_free(&card);
     if (status != DLA_OK) {
         dla_model_close(opened);

@@ -7,7 +7,7 @@
 
 struct dla_model {
     dla_network *network;
-    struct tensor_file *file; /* stays mapped as long as the model lives */
+    struct tensor_file *file; /* stays mapped as long as the model lives; NULL where it is untrained */
     struct bound_weights weights;
     dla_preprocessing preprocessing;
     int class_count;              /* 0: embeddings */

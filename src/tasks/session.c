@@ -200,3 +200,8 @@ struct thread_pool *session_thread_pool(const dla_session *session)
 {
     return plan_thread_pool(session->plan);
 }
+
+struct plan *session_plan(const dla_session *session)
+{
+    return session->plan;
+}

@@ -7,4 +7,8 @@
 /* The threads that the session's kernels run on, for work between two runs. The session's. */
 struct thread_pool *session_thread_pool(const dla_session *session);
 
+/* What it runs, for those who measure it. The session's. */
+struct plan;
+struct plan *session_plan(const dla_session *session);
+
 #endif

@@ -625,7 +625,7 @@ extern const struct conv_kernel ISA_NAME(winograd4x4);
 
 const struct conv_kernel ISA_NAME(winograd4x4) = {
     .name = KERNEL_NAME("winograd4x4"),
-    .winograd = true,
+    .winograd = 4,
     .supports = supports,
     .packed_bytes = packed_bytes,
     .pack = pack,
@@ -660,7 +660,7 @@ extern const struct conv_kernel ISA_NAME(winograd4x4_half);
 
 const struct conv_kernel ISA_NAME(winograd4x4_half) = {
     .name = KERNEL_NAME("winograd4x4_half"),
-    .winograd = true,
+    .winograd = 4,
     .half = true,
     .supports = supports,
     .packed_bytes = packed_bytes_half,

@@ -1,0 +1,239 @@
+/* command_bench.c - `dla bench`: how fast networks run on this machine, and what holds their layers up. */
+#include "bench_report.h"
+#include "command.h"
+#include "common_options.h"
+#include "json_output.h"
+#include "network_choice.h"
+#include "progress.h"
+#include "weights_fetch.h"
+
+#include <dla/dla.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_LIST = 32, MAX_BATCH = 4096, MAX_THREADS = 1024 };
+
+static const struct option_spec options[] = {
+    {"--all", OPTION_FLAG, NULL, "all published networks", 0, 0},
+    {"--batch", OPTION_TEXT, "LIST", "images in one pass, such as 1,4,8 (default 1)", 0, 0},
+    {"--threads", OPTION_TEXT, "LIST", "threads, such as 1,2 (default: one per core)", 0, 0},
+    {"--size", OPTION_SIZE, "N|HxW", "input size (default: the network's, 224)", 32, 65536},
+    {"--layers", OPTION_FLAG, NULL, "a table of all steps: kernel, time, bytes, and what bounds it", 0, 0},
+    {"--roofline", OPTION_TEXT, "OUT.svg", "draw the steps under the roofs of this machine", 0, 0},
+    {"--config", OPTION_TEXT, "FILE", "your own network instead of a named one", 0, 0},
+    {"--weights", OPTION_TEXT, "FILE", "trained weights; without them numbers that cost the same", 0, 0},
+    OPTION_ROW_EXACT,
+    {"--half-weights", OPTION_FLAG, NULL, "let kernels keep weights as float16 where memory bounds them", 0, 0},
+    {"--seconds", OPTION_NUMBER, "S", "longest time for one measurement (default 2)", 0.01, 3600},
+    OPTION_ROW_JSON,
+    {0},
+};
+
+struct numbers {
+    int values[MAX_LIST];
+    int count;
+};
+
+/* What is to be measured, and what has been so far. */
+struct bench {
+    const struct arguments *arguments;
+    struct numbers batches, threads;
+    const char **names; /* of networks; (name_count). NULL is the one of --config */
+    size_t name_count;
+    bool json, layers;
+    json_t *results;
+    int done, total;
+    int noisy;
+};
+
+/* Reads "1,4,8"; EXIT_SUCCESS, or the exit status after a line on stderr. */
+static int read_numbers(const struct arguments *arguments, const char *option, int fallback, int maximum, struct numbers *numbers)
+{
+    const char *text = argument_text(arguments, option, NULL);
+
+    *numbers = (struct numbers){.values = {fallback}, .count = 1};
+    if (text == NULL)
+        return EXIT_SUCCESS;
+    numbers->count = 0;
+    for (const char *at = text;; at++) {
+        char *end;
+        long number = strtol(at, &end, 10);
+        if (end == at || number < 1 || number > maximum || (*end != ',' && *end != '\0') || numbers->count == MAX_LIST)
+            return fail_with_usage("%s '%s': a list of at most %d numbers from 1 to %d with commas in between is needed", option, text,
+                                   MAX_LIST, maximum);
+        numbers->values[numbers->count++] = (int)number;
+        if (*end == '\0')
+            return EXIT_SUCCESS;
+        at = end;
+    }
+}
+
+static int open_subject(const struct bench *bench, const char *name, dla_model **model)
+{
+    dla_model_options model_options = DLA_MODEL_OPTIONS_INIT;
+    dla_architecture architecture;
+    int status = choose_network(bench->arguments, name, &architecture);
+
+    if (status != EXIT_SUCCESS)
+        return status;
+    model_options.architecture = &architecture;
+    model_options.weights = argument_text(bench->arguments, "--weights", NULL);
+    model_options.untrained = model_options.weights == NULL;
+    if (!model_options.untrained)
+        architecture.num_classes = DLA_CLASSES_OF_WEIGHTS;
+    if ((status = fetch_weights(model_options.weights)) != EXIT_SUCCESS)
+        return status;
+    return dla_model_open(&model_options, model) == DLA_OK ? EXIT_SUCCESS : fail_with_library_error();
+}
+
+static dla_benchmark_options chosen_options(const struct bench *bench, int batch, int threads)
+{
+    dla_benchmark_options chosen = DLA_BENCHMARK_OPTIONS_INIT;
+
+    chosen.batch = batch;
+    chosen.threads = threads;
+    argument_size(bench->arguments, "--size", &chosen.height, &chosen.width);
+    chosen.exact = argument_flag(bench->arguments, "--exact");
+    chosen.half_weights = argument_flag(bench->arguments, "--half-weights");
+    chosen.layers = bench->layers || argument_text(bench->arguments, "--roofline", NULL) != NULL;
+    chosen.seconds = argument_number(bench->arguments, "--seconds", chosen.seconds);
+    return chosen;
+}
+
+/* Prints a measurement, or keeps it for the array. */
+static int report(struct bench *bench, const dla_model *model, const dla_benchmark *benchmark)
+{
+    const char *roofline = argument_text(bench->arguments, "--roofline", NULL);
+    dla_census census;
+
+    if (dla_network_census(dla_model_network(model), benchmark->height, benchmark->width, &census) != DLA_OK
+        || (roofline != NULL && dla_benchmark_draw_roofline(benchmark, roofline) != DLA_OK))
+        return fail_with_library_error();
+    bench->noisy += benchmark->noisy;
+    if (bench->json) {
+        json_add(bench->results, bench_json(benchmark, &census));
+        return EXIT_SUCCESS;
+    }
+    progress_hide();
+    if (bench->layers || bench->done == 0)
+        print_bench_header();
+    print_bench_row(benchmark, &census);
+    if (bench->layers)
+        print_bench_layers(benchmark);
+    fflush(stdout);
+    return EXIT_SUCCESS;
+}
+
+static int measure(struct bench *bench, const dla_model *model, int batch, int threads)
+{
+    dla_benchmark_options chosen = chosen_options(bench, batch, threads);
+    dla_benchmark *benchmark = NULL;
+
+    if (dla_benchmark_run(model, &chosen, &benchmark) != DLA_OK)
+        return fail_with_library_error();
+    int status = report(bench, model, benchmark);
+    dla_benchmark_destroy(benchmark);
+    progress_update(++bench->done, bench->total);
+    return status;
+}
+
+static int measure_network(struct bench *bench, const char *name)
+{
+    dla_model *model = NULL;
+    int status = open_subject(bench, name, &model);
+
+    for (int b = 0; b < bench->batches.count && status == EXIT_SUCCESS; b++)
+        for (int t = 0; t < bench->threads.count && status == EXIT_SUCCESS; t++)
+            status = measure(bench, model, bench->batches.values[b], bench->threads.values[t]);
+    dla_model_close(model);
+    return status;
+}
+
+/* The networks that the command line names; names has room for all. */
+static int choose_names(const struct arguments *arguments, struct bench *bench)
+{
+    bool all = argument_flag(arguments, "--all"), config = argument_text(arguments, "--config", NULL) != NULL;
+    size_t named = argument_count(arguments);
+
+    if ((all && named > 0) || (all && config) || (config && named > 0))
+        return fail_with_usage("networks are named either by MODEL, by --all or by --config; one of them is enough");
+    if (!all && !config && named == 0)
+        return fail_with_usage("no network given: name some (`dla models` lists them), or use --all or --config FILE");
+    if (argument_text(arguments, "--weights", NULL) != NULL && (all || named > 1))
+        return fail_with_usage("--weights is for one network");
+    for (size_t i = 0; all && i < dla_architecture_count(); i++)
+        bench->names[bench->name_count++] = dla_architecture_at(i)->name;
+    for (size_t i = 0; i < named; i++)
+        bench->names[bench->name_count++] = argument_at(arguments, i);
+    if (config)
+        bench->names[bench->name_count++] = NULL;
+    return EXIT_SUCCESS;
+}
+
+static int settle(const struct arguments *arguments, struct bench *bench)
+{
+    int status = choose_names(arguments, bench);
+
+    if (status != EXIT_SUCCESS || (status = read_numbers(arguments, "--batch", 1, MAX_BATCH, &bench->batches)) != EXIT_SUCCESS
+        || (status = read_numbers(arguments, "--threads", 0, MAX_THREADS, &bench->threads)) != EXIT_SUCCESS)
+        return status;
+    bench->total = (int)bench->name_count * bench->batches.count * bench->threads.count;
+    if (argument_text(arguments, "--roofline", NULL) != NULL && bench->total > 1)
+        return fail_with_usage("--roofline draws one measurement, not %d; give one network, one batch, one number of threads",
+                               bench->total);
+    return EXIT_SUCCESS;
+}
+
+static int run(const struct arguments *arguments)
+{
+    struct bench bench = {
+        .arguments = arguments,
+        .json = argument_flag(arguments, "--json"),
+        .layers = argument_flag(arguments, "--layers"),
+    };
+
+    bench.names = calloc(argument_count(arguments) + dla_architecture_count() + 1, sizeof(*bench.names));
+    if (bench.names == NULL) {
+        warn("out of memory");
+        return EXIT_WORK_FAILED;
+    }
+    int status = settle(arguments, &bench);
+    if (status == EXIT_SUCCESS) {
+        bench.results = bench.json ? json_array() : NULL;
+        progress_start("measurements");
+        for (size_t i = 0; i < bench.name_count && status == EXIT_SUCCESS; i++)
+            status = measure_network(&bench, bench.names[i]);
+        progress_finish();
+        if (bench.json && status == EXIT_SUCCESS)
+            status = json_print(bench.results);
+        else
+            json_decref(bench.results);
+        if (bench.noisy > 0)
+            warn("the machine was too busy to tell: %d of %d measurements are marked noisy", bench.noisy, bench.done);
+    }
+    free(bench.names);
+    return status;
+}
+
+const struct command command_bench = {
+    .name = "bench",
+    .summary = "measure how fast networks run on this machine",
+    .positional = "[MODEL...]",
+    .min_positional = 0,
+    .max_positional = -1,
+    .description =
+        "Runs networks until their times have settled, seconds at most, and prints the median and the shortest time of a pass, the spread "
+        "of "
+        "the middle half of the runs, and the speed against the multiply-adds that this machine was measured to do. Winograd's kernels "
+        "do with fewer products than a convolution has, so 100 % is no limit. --layers shows every step of the plan: its kernel, the "
+        "bytes it moves at least, whether the multiply-add units (FMA), a cache or memory bound it, and how near it is to that "
+        "roof; and what memory the plan needs. No weights are needed. Measurements that something disturbed are marked.",
+    .example = "dla bench dla34 --threads 1,2 --batch 1,8\n"
+               "dla bench dla34 --layers\n"
+               "dla bench dla60x --roofline dla60x.svg\n"
+               "dla bench --all --json",
+    .options = options,
+    .run = run,
+};
