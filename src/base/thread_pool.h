@@ -1,8 +1,8 @@
 /* thread_pool.h - persistent workers for work measured in microseconds.
  *
  * A layer of a network is some hundred small tasks, and a network some hundred layers, so starting a layer must cost
- * microseconds: workers spin for a short while after a job before they sleep. Tasks are taken one by one from a shared
- * counter, so a thread that was held up takes fewer. The calling thread works too.
+ * microseconds: workers spin for a short while after a job before they sleep. Every thread has its range of the tasks, the
+ * same part of each job, and helps others when it is done, so a thread that was held up takes fewer. The calling thread works too.
  */
 #ifndef DLA_BASE_THREAD_POOL_H
 #define DLA_BASE_THREAD_POOL_H

@@ -266,7 +266,7 @@ static void grouped_task(void *context, int task, int worker)
 {
     const struct grouped_job *job = context;
     const struct conv_shape *s = job->call->shape;
-    int strip = task % job->strips, image = task / job->strips % s->batch, block = task / job->strips / s->batch;
+    int block = task % job->blocks, strip = task / job->blocks % job->strips, image = task / job->blocks / job->strips;
     int first_row = strip * job->strip_rows, last_row = smaller(first_row + job->strip_rows, s->out_height);
     float *panel = (float *)job->call->scratch + worker * panel_floats(s);
 
