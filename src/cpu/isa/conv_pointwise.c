@@ -22,47 +22,45 @@
 enum {
     BLOCK_VECTORS = 2,
     TILE_PIXELS = VEC_REGISTERS == 32 ? 14 : 6,
-    SMALL_TILE = 4,                /* pixels; fewer leave FMA units idle: 2 x 4 sums in flight are just enough */
-    STRIP_PIXELS = 112,            /* 8 tiles of 14: a strip's sources stay in L2 from one block of weights to the next */
-    RUN = 16,                      /* channels between prefetches */
-    PREFETCH_TILES = 8,            /* with more tiles a block, reading its weights is hidden anyway */
+    SMALL_TILE = 4,           /* pixels; fewer leave FMA units idle: 2 x 4 sums in flight are just enough */
+    STRIP_TILES = 8,          /* at most: a strip's sources stay in L2 from one block of weights to the next */
+    STRIP_BYTES = 512 * 1024, /* of sources, for the same reason */
+    RUN = 16,                 /* channels between prefetches */
+    PREFETCH_TILES = 8,       /* with more tiles a block, reading its weights is hidden anyway */
     LINE_FLOATS = 16,
-    TASKS_PER_THREAD = 6,          /* of pixels: an even end at no cost */
-    BLOCK_TASKS_PER_THREAD = 3     /* of output channels: several blocks in a row, so that the next one can be prefetched */
+    SPLIT_PIXELS = 64,   /* a thread: with fewer, threads share output channels */
+    TASKS_PER_THREAD = 4 /* so that one that was held up can be helped */
 };
 
+/* A task is some of a strip's blocks. Strips are tile_count * i / strip_count and so on, as even as whole tiles allow. */
 struct blocking {
-    int64_t pixels;
+    int64_t pixels, tile_count;
     int block_channels, block_count;
-    int strip_pixels, strip_count;
-    int blocks_per_task, tasks_per_strip;
+    int64_t strip_count;
+    int tasks_per_strip;
 };
 
-static int divide_up(int64_t a, int64_t b)
+static int64_t divide_up(int64_t a, int64_t b)
 {
-    return (int)((a + b - 1) / b);
+    return (a + b - 1) / b;
 }
 
 static struct blocking block(const struct conv_shape *s, int threads)
 {
     struct blocking b = {.pixels = (int64_t)s->batch * s->out_height * s->out_width};
 
+    b.tile_count = divide_up(b.pixels, TILE_PIXELS);
     b.block_channels = s->out_channels <= VEC_WIDTH ? VEC_WIDTH : BLOCK_VECTORS * VEC_WIDTH;
-    b.block_count = divide_up(s->out_channels, b.block_channels);
-    b.blocks_per_task = b.block_count;
-    if (b.pixels >= s->out_channels && divide_up(b.pixels, STRIP_PIXELS) >= TASKS_PER_THREAD * threads) {
-        b.strip_pixels = STRIP_PIXELS;
-    } else if (b.pixels >= s->out_channels) {
-        b.strip_pixels = divide_up(divide_up(b.pixels, TILE_PIXELS), TASKS_PER_THREAD * threads) * TILE_PIXELS;
-    } else {
-        b.strip_pixels = b.pixels > STRIP_PIXELS * 4 ? STRIP_PIXELS * 4 : (int)b.pixels;
-        int strips = divide_up(b.pixels, b.strip_pixels);
-        b.blocks_per_task = b.block_count / (divide_up(BLOCK_TASKS_PER_THREAD * threads, strips));
-        if (b.blocks_per_task < 1)
-            b.blocks_per_task = 1;
-    }
-    b.strip_count = divide_up(b.pixels, b.strip_pixels);
-    b.tasks_per_strip = divide_up(b.block_count, b.blocks_per_task);
+    b.block_count = (int)divide_up(s->out_channels, b.block_channels);
+    int64_t strip_tiles = STRIP_BYTES / ((int64_t)sizeof(float) * TILE_PIXELS * s->in_channels);
+    strip_tiles = strip_tiles < 1 ? 1 : strip_tiles > STRIP_TILES ? STRIP_TILES : strip_tiles;
+    b.strip_count = divide_up(b.tile_count, strip_tiles);
+    int64_t tasks = divide_up(TASKS_PER_THREAD * threads, b.strip_count);
+    if (b.pixels >= (int64_t)SPLIT_PIXELS * threads)
+        b.strip_count = divide_up(b.strip_count, threads) * threads;
+    else
+        tasks = divide_up(tasks, threads) * threads;
+    b.tasks_per_strip = tasks < b.block_count ? (int)tasks : b.block_count;
     return b;
 }
 
@@ -77,16 +75,16 @@ static size_t packed_bytes(const struct conv_shape *s)
     return (size_t)b.block_count * (size_t)b.block_channels * (size_t)s->in_channels * sizeof(float);
 }
 
-static void pack(const struct conv_shape *s,
-                 const float *weight, /* (out_channels, in_channels) */
-                 const float *scale,  /* (out_channels) */
-                 void *packed)        /* (blocks, in_channels, block_channels) */
+static void pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels) */
+                 const float *scale,                              /* (out_channels) */
+                 void *packed)                                    /* (blocks, in_channels, block_channels) */
 {
     struct blocking b = block(s, 1);
     float *out = packed;
 
     for (int index = 0; index < b.block_count; index++) {
-        int first = index * b.block_channels, count = s->out_channels - first < b.block_channels ? s->out_channels - first : b.block_channels;
+        int first = index * b.block_channels,
+            count = s->out_channels - first < b.block_channels ? s->out_channels - first : b.block_channels;
         for (int i = 0; i < s->in_channels; i++, out += b.block_channels) {
             const float *in = weight + (int64_t)first * s->in_channels + i;
             for (int lane = 0; lane < count; lane++)
@@ -113,11 +111,11 @@ static double cost(const struct conv_shape *s, int threads)
 
 struct tile {
     const struct conv_call *call;
-    int64_t pixel;                 /* the first */
-    int first_channel, channels;   /* of the block, as far as they exist */
-    const float *weight;           /* of the block */
-    const float *prefetch;         /* where the next block's weights are still to be fetched */
-    int prefetch_lines;            /* every RUN channels; 0: none */
+    int64_t pixel;               /* the first */
+    int first_channel, channels; /* of the block, as far as they exist */
+    const float *weight;         /* of the block */
+    const float *prefetch;       /* where the next block's weights are still to be fetched */
+    int prefetch_lines;          /* every RUN channels; 0: none */
 };
 
 /* The end of a tile whose block has fewer channels than its vectors: sums is (pixels, block_channels). */
@@ -219,7 +217,13 @@ struct tile_size {
     {                                                                                                                                      \
         tile_run(t, pixels, 2);                                                                                                            \
     }
-#define TILE_ENTRY(pixels) {pixels, {tile_##pixels##x1, tile_##pixels##x2}}
+#define TILE_ENTRY(pixels)                                                                                                                 \
+    {                                                                                                                                      \
+        pixels,                                                                                                                            \
+        {                                                                                                                                  \
+            tile_##pixels##x1, tile_##pixels##x2                                                                                           \
+        }                                                                                                                                  \
+    }
 
 TILE(1)
 TILE(2)
@@ -258,15 +262,17 @@ static void pointwise_task(void *context, int task, int worker)
     const struct pointwise_job *job = context;
     const struct blocking *b = &job->blocking;
     const struct conv_shape *s = job->call->shape;
-    int64_t begin = (int64_t)(task / b->tasks_per_strip) * b->strip_pixels;
-    int64_t end = begin + b->strip_pixels < b->pixels ? begin + b->strip_pixels : b->pixels;
-    int first_block = task % b->tasks_per_strip * b->blocks_per_task, last_block = first_block + b->blocks_per_task;
-    int tiles = divide_up(end - begin, TILE_PIXELS);
+    int64_t strip = task / b->tasks_per_strip;
+    int64_t begin = b->tile_count * strip / b->strip_count * TILE_PIXELS;
+    int64_t end = b->tile_count * (strip + 1) / b->strip_count * TILE_PIXELS;
+    int part = task % b->tasks_per_strip;
+    int first_block = b->block_count * part / b->tasks_per_strip, last_block = b->block_count * (part + 1) / b->tasks_per_strip;
     int64_t block_floats = (int64_t)s->in_channels * b->block_channels;
 
     (void)worker;
-    if (last_block > b->block_count)
-        last_block = b->block_count;
+    if (end > b->pixels)
+        end = b->pixels;
+    int tiles = (int)divide_up(end - begin, TILE_PIXELS);
     struct tile t;
     t.call = job->call;
     for (int index = first_block; index < last_block; index++) {
@@ -274,7 +280,8 @@ static void pointwise_task(void *context, int task, int worker)
         t.weight = (const float *)job->call->packed + index * block_floats;
         t.channels = s->out_channels - t.first_channel < b->block_channels ? s->out_channels - t.first_channel : b->block_channels;
         t.prefetch = t.weight + block_floats;
-        t.prefetch_lines = tiles <= PREFETCH_TILES && index + 1 < last_block ? divide_up(RUN * b->block_channels / LINE_FLOATS, tiles) : 0;
+        t.prefetch_lines =
+            tiles <= PREFETCH_TILES && index + 1 < last_block ? (int)divide_up(RUN * b->block_channels / LINE_FLOATS, tiles) : 0;
         for (t.pixel = begin; t.pixel < end;) {
             const struct tile_size *size = next_tile(end - t.pixel);
             size->run[b->block_channels / VEC_WIDTH - 1](&t);
@@ -286,7 +293,7 @@ static void pointwise_task(void *context, int task, int worker)
 static void run(const struct conv_call *call)
 {
     struct pointwise_job job = {.blocking = block(call->shape, thread_pool_size(call->pool)), .call = call};
-    thread_pool_run(call->pool, pointwise_task, &job, job.blocking.strip_count * job.blocking.tasks_per_strip);
+    thread_pool_run(call->pool, pointwise_task, &job, (int)(job.blocking.strip_count * job.blocking.tasks_per_strip));
 }
 
 extern const struct conv_kernel ISA_NAME(conv_pointwise);
