@@ -52,14 +52,13 @@ static struct blocking block(const struct conv_shape *s, int threads)
     b.tile_count = divide_up(b.pixels, TILE_PIXELS);
     b.block_channels = s->out_channels <= VEC_WIDTH ? VEC_WIDTH : BLOCK_VECTORS * VEC_WIDTH;
     b.block_count = (int)divide_up(s->out_channels, b.block_channels);
-    int64_t strip_tiles = STRIP_BYTES / ((int64_t)sizeof(float) * TILE_PIXELS * s->in_channels);
-    strip_tiles = strip_tiles < 1 ? 1 : strip_tiles > STRIP_TILES ? STRIP_TILES : strip_tiles;
-    b.strip_count = divide_up(b.tile_count, strip_tiles);
+    b.strip_count = 1;
+    if (b.pixels >= (int64_t)SPLIT_PIXELS * threads) {
+        int64_t strip_tiles = STRIP_BYTES / ((int64_t)sizeof(float) * TILE_PIXELS * s->in_channels);
+        strip_tiles = strip_tiles < 1 ? 1 : strip_tiles > STRIP_TILES ? STRIP_TILES : strip_tiles;
+        b.strip_count = divide_up(divide_up(b.tile_count, strip_tiles), threads) * threads;
+    }
     int64_t tasks = divide_up(TASKS_PER_THREAD * threads, b.strip_count);
-    if (b.pixels >= (int64_t)SPLIT_PIXELS * threads)
-        b.strip_count = divide_up(b.strip_count, threads) * threads;
-    else
-        tasks = divide_up(tasks, threads) * threads;
     b.tasks_per_strip = tasks < b.block_count ? (int)tasks : b.block_count;
     return b;
 }
@@ -281,7 +280,7 @@ static void pointwise_task(void *context, int task, int worker)
         t.channels = s->out_channels - t.first_channel < b->block_channels ? s->out_channels - t.first_channel : b->block_channels;
         t.prefetch = t.weight + block_floats;
         t.prefetch_lines =
-            tiles <= PREFETCH_TILES && index + 1 < last_block ? (int)divide_up(RUN * b->block_channels / LINE_FLOATS, tiles) : 0;
+            tiles <= PREFETCH_TILES && index + 1 < b->block_count ? (int)divide_up(RUN * b->block_channels / LINE_FLOATS, tiles) : 0;
         for (t.pixel = begin; t.pixel < end;) {
             const struct tile_size *size = next_tile(end - t.pixel);
             size->run[b->block_channels / VEC_WIDTH - 1](&t);
