@@ -51,6 +51,8 @@ static const struct option_spec options[] = {
     {"--val-size", OPTION_INTEGER, "N", "side of validation images, also noted in the result (default: that of --size)", 32, 4096},
     {"--crop-pct", OPTION_NUMBER, "X", "share of the resized picture that validation sees (default 0.875)", 0.1, 1},
     {"--cache", OPTION_FLAG, NULL, "keep decoded photographs in memory", 0, 0},
+    {"--disk-cache", OPTION_TEXT, "FILE", "keep them in FILE, for this run and the next", 0, 0},
+    {"--fast-decode", OPTION_FLAG, NULL, "decode large JPEGs at a fraction of their size where the crop allows it (without a cache)", 0, 0},
     {"--weights", OPTION_TEXT, "FILE", "start from these weights", 0, 0},
     {"--reset-head", OPTION_FLAG, NULL, "but with a new classifier", 0, 0},
     {"--freeze", OPTION_TEXT, "LEVEL", "leave the network up to and with that level (level0 to level5) as it is", 0, 0},
@@ -131,7 +133,7 @@ static bool show(void *context, const dla_train_event *e)
         print_epoch(view, e);
         break;
     case DLA_TRAIN_SKIPPED:
-        warn("%s; skipped", e->message);
+        warn("%s", e->message);
         break;
     }
     return !stop_asked;
@@ -191,6 +193,8 @@ static void read_options(const struct arguments *a, dla_train_options *o)
     o->validation = argument_number(a, "--val-split", 0.0);
     o->crop_pct = argument_number(a, "--crop-pct", o->crop_pct);
     o->cache = argument_flag(a, "--cache");
+    o->cache_file = argument_text(a, "--disk-cache", NULL);
+    o->fast_decode = argument_flag(a, "--fast-decode");
     o->weights = argument_text(a, "--weights", NULL);
     o->reset_head = argument_flag(a, "--reset-head");
     o->freeze = argument_text(a, "--freeze", NULL);

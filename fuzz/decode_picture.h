@@ -11,7 +11,7 @@ static volatile unsigned pixel_sum;   /* so that no compiler leaves the reading 
 /* Decodes, turns upright, and reads every pixel. Small pictures only: the decoders' time is not what is looked for. */
 static inline void decode_picture(dla_status (*decode)(const struct encoded_image *, dla_image **, int *), const uint8_t *data, size_t size)
 {
-    const struct encoded_image encoded = {data, size, "input", 1 << 18};
+    const struct encoded_image encoded = {data, size, "input", 1 << 18, NULL};
     dla_image *image = NULL;
     int orientation = 1;
     unsigned sum = 0;

@@ -257,6 +257,19 @@ static void threads_change_nothing(void **state)
     assert_same_run(o.output);
 }
 
+/* The first run fills the file, the second reads it. */
+static void photographs_on_disk_change_nothing(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        dla_train_options o = options_for(path_of(i == 0 ? "disk" : "disk2"));
+        o.cache_file = path_of("photographs.cache");
+        if (dla_train(path_of("data"), &o, NULL, NULL) != DLA_OK)
+            fail_msg("%s", dla_error_message());
+        assert_same_run(o.output);
+    }
+}
+
 static void stopping_and_resuming_changes_nothing(void **state)
 {
     (void)state;
@@ -426,6 +439,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_learns_and_the_result_is_a_model),
         cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(photographs_on_disk_change_nothing),
         cmocka_unit_test(stopping_and_resuming_changes_nothing),
         cmocka_unit_test(being_killed_changes_nothing),
         cmocka_unit_test(bad_input_is_named),

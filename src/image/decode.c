@@ -80,7 +80,8 @@ dla_status check_claimed_size(const struct encoded_image *encoded, uint64_t widt
     return DLA_OK;
 }
 
-dla_status dla_image_decode(const void *bytes, size_t size, const char *origin, const dla_decode_options *options, dla_image **image)
+static dla_status decode(const void *bytes, size_t size, const char *origin, const dla_decode_options *options,
+                         struct image_reduction *reduction, dla_image **image)
 {
     dla_decode_options chosen = DLA_DECODE_OPTIONS_INIT;
 
@@ -91,7 +92,7 @@ dla_status dla_image_decode(const void *bytes, size_t size, const char *origin, 
     if (status != DLA_OK) {
         return status;
     }
-    struct encoded_image encoded = {bytes, size, origin != NULL ? origin : "image", chosen.max_pixels};
+    struct encoded_image encoded = {bytes, size, origin != NULL ? origin : "image", chosen.max_pixels, reduction};
     if (encoded.max_pixels < 1) {
         return status_set(DLA_ERROR_ARGUMENT, "dla_image_decode: max_pixels is %" PRId64 ", must be at least 1", encoded.max_pixels);
     }
@@ -122,8 +123,31 @@ dla_status dla_image_decode(const void *bytes, size_t size, const char *origin, 
         dla_image_destroy(decoded);
         return status;
     }
+    if (reduction != NULL && reduction->full_height == 0) {
+        reduction->full_height = decoded->height;
+        reduction->full_width = decoded->width;
+    }
     *image = decoded;
     return DLA_OK;
+}
+
+dla_status dla_image_decode(const void *bytes, size_t size, const char *origin, const dla_decode_options *options, dla_image **image)
+{
+    return decode(bytes, size, origin, options, NULL, image);
+}
+
+dla_status image_read_reduced(const char *path, struct image_reduction *reduction, dla_image **image)
+{
+    struct mapped_file file;
+    dla_status status = file_map(path, &file);
+
+    reduction->full_height = reduction->full_width = 0;
+    if (status != DLA_OK) {
+        return status;
+    }
+    status = decode(file.bytes, file.size, path, NULL, reduction, image);
+    file_unmap(&file);
+    return status;
 }
 
 dla_status dla_image_read(const char *path, const dla_decode_options *options, dla_image **image)

@@ -158,6 +158,18 @@ static void read_orientation(struct jpeg_reader *reader)
     }
 }
 
+/* Lets the decoder give a smaller picture where the caller takes one. */
+static void reduce(struct jpeg_decompress_struct *decompress, struct image_reduction *reduction, int orientation)
+{
+    bool turned = orientation >= 5; /* EXIF: 5 to 8 swap the sides */
+    int height = (int)decompress->image_height, width = (int)decompress->image_width;
+
+    reduction->full_height = turned ? width : height;
+    reduction->full_width = turned ? height : width;
+    decompress->scale_num = 1;
+    decompress->scale_denom = (unsigned)reduction->choose(reduction->context, reduction->full_height, reduction->full_width);
+}
+
 /* Runs under the setjmp of jpeg_decode; returns only on success. */
 static void read_picture(struct jpeg_reader *reader)
 {
@@ -180,7 +192,11 @@ static void read_picture(struct jpeg_reader *reader)
     if (status != DLA_OK) {
         fail(reader, status);
     }
-    int height = (int)decompress->image_height, width = (int)decompress->image_width;
+    if (encoded->reduction != NULL) {
+        reduce(decompress, encoded->reduction, reader->orientation);
+    }
+    jpeg_calc_output_dimensions(decompress);
+    int height = (int)decompress->output_height, width = (int)decompress->output_width;
     decompress->out_color_space = components == 4 ? JCS_CMYK : JCS_RGB;
     decompress->dct_method = JDCT_ISLOW;
     decompress->do_fancy_upsampling = TRUE;

@@ -196,7 +196,7 @@ dla_status png_decode(const struct encoded_image *encoded, dla_image **image, in
 dla_status label_map_decode(const void *bytes, size_t size, const char *origin, struct label_map *labels)
 {
     dla_decode_options defaults = DLA_DECODE_OPTIONS_INIT;
-    struct encoded_image encoded = {bytes, size, origin, defaults.max_pixels};
+    struct encoded_image encoded = {bytes, size, origin, defaults.max_pixels, NULL};
     dla_image *image = NULL;
 
     if (size < SIGNATURE || png_sig_cmp(encoded.bytes, 0, SIGNATURE) != 0) {

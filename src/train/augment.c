@@ -4,7 +4,6 @@
 #include "base/status.h"
 #include "image/image.h"
 #include "image/preprocess.h"
-#include "image/resize.h"
 #include "train/counter_random.h"
 
 #include <math.h>
@@ -32,9 +31,9 @@ static double between(uint64_t key, int draw, double low, double high)
 
 /* A box of `area` (share of the picture) and `aspect` (log-uniform) that fits, else the largest centred one within the aspect's
  * bounds: torchvision's RandomResizedCrop. */
-static struct resize_box random_box(const dla_image *image, const dla_augmentation *o, uint64_t key)
+struct resize_box augment_box(int full_height, int full_width, const dla_augmentation *o, uint64_t key)
 {
-    double height = image->height, width = image->width;
+    double height = full_height, width = full_width;
     for (int attempt = 0; attempt < CROP_ATTEMPTS; attempt++) {
         int draw = DRAW_CROP + 4 * attempt;
         double area = height * width * between(key, draw, o->min_area, o->max_area);
@@ -159,11 +158,16 @@ static void jitter(float *colours, int size, const dla_augmentation *o, uint64_t
         }
 }
 
-dla_status augment(const dla_image *image, const dla_augmentation *o, int size, const float mean[3], const float std[3], uint64_t key,
-                   uint8_t *pixels, float *colours, float *output)
+dla_status augment(const dla_image *image, int full_height, int full_width, const dla_augmentation *o, int size, const float mean[3],
+                   const float std[3], uint64_t key, uint8_t *pixels, float *colours, float *output)
 {
     struct resize_shape shape = resize_whole(image->height, image->width, 3, size, size, o->interpolation);
-    shape.box = random_box(image, o, key);
+    shape.box = augment_box(full_height, full_width, o, key);
+    if (image->width != full_width || image->height != full_height) {
+        float across = (float)image->width / (float)full_width, down = (float)image->height / (float)full_height;
+        shape.box = (struct resize_box){shape.box.left * across, shape.box.top * down, fminf(shape.box.right * across, (float)image->width),
+                                        fminf(shape.box.bottom * down, (float)image->height)};
+    }
     dla_status status = image_resize(&shape, image->pixels, pixels);
     if (status != DLA_OK)
         return status;

@@ -8,10 +8,14 @@
 #ifndef DLA_TRAIN_AUGMENT_H
 #define DLA_TRAIN_AUGMENT_H
 
-#include <dla/dla.h>
+#include "image/resize.h"
 
-/* `scratch`: size * size * 3 bytes and as many floats. output: (size, size, 3). */
-dla_status augment(const dla_image *image, const dla_augmentation *options, int size, const float mean[3], const float std[3], uint64_t key,
-                   uint8_t *pixels, float *colours, float *output);
+/* The random box of a height x width picture. */
+struct resize_box augment_box(int height, int width, const dla_augmentation *options, uint64_t key);
+
+/* `image` is a full_height x full_width picture or one that was decoded at a fraction of that: the box is the same. `pixels`,
+ * `colours`: scratch of size * size * 3. output: (size, size, 3). */
+dla_status augment(const dla_image *image, int full_height, int full_width, const dla_augmentation *options, int size, const float mean[3],
+                   const float std[3], uint64_t key, uint8_t *pixels, float *colours, float *output);
 
 #endif

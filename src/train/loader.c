@@ -3,11 +3,12 @@
 
 #include "base/memory.h"
 #include "base/status.h"
-#include "image/image.h"
+#include "image/decode.h"
 #include "train/augment.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { REPLACEMENTS = 64 }; /* neighbours tried before a data set counts as unreadable */
@@ -42,14 +43,15 @@ struct loader {
     size_t problem_count;
 };
 
-static void report_problem(struct loader *loader, size_t index)
+/* Queues the error message of this thread; `unreadable`: for a photograph that counts as skipped. */
+static void queue_problem(struct loader *loader, bool unreadable)
 {
-    if (atomic_exchange(&loader->unreadable[index], true))
-        return;
+    char text[1024];
     struct problem *problem = memory_allocate_zeroed(1, sizeof(*problem));
     pthread_mutex_lock(&loader->mutex);
-    loader->problem_count++;
-    if (problem && (problem->message = memory_copy_string(dla_error_message())) != NULL) {
+    loader->problem_count += unreadable;
+    snprintf(text, sizeof(text), "%s; %s", dla_error_message(), unreadable ? "skipped" : "no more photographs are kept there");
+    if (problem && (problem->message = memory_copy_string(text)) != NULL) {
         *loader->last_problem = problem;
         loader->last_problem = &problem->next;
         problem = NULL;
@@ -58,23 +60,75 @@ static void report_problem(struct loader *loader, size_t index)
     memory_free(problem);
 }
 
-/* The decoded photograph; *owned where the caller destroys it. */
-static dla_status decoded(struct loader *loader, size_t index, dla_image **image, bool *owned)
+static void report_problem(struct loader *loader, size_t index)
 {
-    *owned = true;
+    if (!atomic_exchange(&loader->unreadable[index], true))
+        queue_problem(loader, true);
+}
+
+/* What the choice of a reduction needs to know. */
+struct crop_request {
+    const dla_augmentation *augmentation;
+    uint64_t key;
+    int size;
+};
+
+/* The largest divisor that leaves the random box at least as large as what it becomes. */
+static int choose_reduction(void *context, int height, int width)
+{
+    const struct crop_request *crop = context;
+    struct resize_box box = augment_box(height, width, crop->augmentation, crop->key);
+    float side = box.right - box.left < box.bottom - box.top ? box.right - box.left : box.bottom - box.top;
+    int divisor = 8;
+    while (divisor > 1 && side < (float)(divisor * crop->size))
+        divisor /= 2;
+    return divisor;
+}
+
+/* A decoded photograph. */
+struct photograph {
+    dla_image *image;
+    bool owned;                  /* to be destroyed by who uses it */
+    int full_height, full_width; /* before any reduction */
+};
+
+static dla_status read_whole(struct loader *loader, size_t index, dla_image **image)
+{
+    if (loader->options.disk && (*image = photo_cache_get(loader->options.disk, index)) != NULL)
+        return DLA_OK;
+    dla_status status = dla_image_read(loader->options.samples->samples[index].path, NULL, image);
+    if (status == DLA_OK && loader->options.disk && !photo_cache_put(loader->options.disk, index, *image))
+        queue_problem(loader, false);
+    return status;
+}
+
+static dla_status decoded(struct loader *loader, size_t index, const struct crop_request *crop, struct photograph *photograph)
+{
+    dla_image **image = &photograph->image;
+    dla_status status;
+    photograph->owned = true;
+    if (loader->options.reduced && !loader->options.cache && !loader->options.disk) {
+        struct image_reduction reduction = {.choose = choose_reduction, .context = (void *)crop};
+        status = image_read_reduced(loader->options.samples->samples[index].path, &reduction, image);
+        photograph->full_height = reduction.full_height;
+        photograph->full_width = reduction.full_width;
+        return status;
+    }
     if (loader->cache) {
         *image = atomic_load(&loader->cache[index]);
-        *owned = false;
-        if (*image)
-            return DLA_OK;
+        photograph->owned = false;
     }
-    dla_status status = dla_image_read(loader->options.samples->samples[index].path, NULL, image);
-    if (status == DLA_OK && loader->cache) {
+    status = loader->cache && *image ? DLA_OK : read_whole(loader, index, image);
+    if (status == DLA_OK && loader->cache && *image != atomic_load(&loader->cache[index])) {
         dla_image *expected = NULL;
         if (!atomic_compare_exchange_strong(&loader->cache[index], &expected, *image)) {
             dla_image_destroy(*image);
             *image = expected;
         }
+    }
+    if (status == DLA_OK) {
+        photograph->full_height = (*image)->height;
+        photograph->full_width = (*image)->width;
     }
     return status;
 }
@@ -86,19 +140,19 @@ static dla_status load_sample(struct loader *loader, struct slot *slot, int plac
     size_t floats = (size_t)slot->size * (size_t)slot->size * 3;
     for (size_t attempt = 0; attempt < REPLACEMENTS && attempt < o->samples->count; attempt++) {
         size_t index = (slot->indices[place] + attempt) % o->samples->count;
-        dla_image *image;
-        bool owned;
+        struct crop_request crop = {o->augmentation, slot->keys[place], slot->size};
+        struct photograph photograph;
         if (atomic_load(&loader->unreadable[index]))
             continue;
-        if (decoded(loader, index, &image, &owned) != DLA_OK) {
+        if (decoded(loader, index, &crop, &photograph) != DLA_OK) {
             report_problem(loader, index);
             continue;
         }
-        dla_status status = augment(image, o->augmentation, slot->size, o->mean, o->std, slot->keys[place], pixels, colours,
-                                    slot->batch.inputs + (size_t)place * floats);
+        dla_status status = augment(photograph.image, photograph.full_height, photograph.full_width, o->augmentation, slot->size, o->mean,
+                                    o->std, slot->keys[place], pixels, colours, slot->batch.inputs + (size_t)place * floats);
         slot->batch.labels[place] = o->samples->samples[index].label;
-        if (owned)
-            dla_image_destroy(image);
+        if (photograph.owned)
+            dla_image_destroy(photograph.image);
         return status;
     }
     return status_set(DLA_ERROR_NOT_FOUND, "%s: neither this photograph nor the next %d can be read",

@@ -8,14 +8,17 @@
 #define DLA_TRAIN_LOADER_H
 
 #include "train/dataset.h"
+#include "train/photo_cache.h"
 
 struct loader_options {
     const struct sample_list *samples;
     const dla_augmentation *augmentation;
     int batch, size; /* size: the largest that is asked for */
     float mean[3], std[3];
-    int threads; /* background threads, at least 1 */
-    bool cache;  /* keep decoded photographs in memory */
+    int threads;              /* background threads, at least 1 */
+    bool cache;               /* keep decoded photographs in memory */
+    struct photo_cache *disk; /* keep them there, too; NULL: nowhere */
+    bool reduced; /* decode large JPEGs at a fraction of their size where the crop stays larger than the image; not what is kept */
 };
 
 struct loaded_batch {
@@ -36,7 +39,7 @@ void loader_request(struct loader *loader, const size_t *indices, const uint64_t
 /* The oldest batch asked for; valid until the next call of loader_next. DLA_ERROR_NOT_FOUND where no photograph can be read. */
 dla_status loader_next(struct loader *loader, const struct loaded_batch **batch);
 
-/* A photograph found unreadable since the last call, as a message (path and reason) to be memory_freed; NULL: none. */
+/* A photograph found unreadable since the last call, as a message (path, reason and consequence) to be memory_freed; NULL: none. */
 char *loader_take_problem(struct loader *loader);
 size_t loader_problem_count(struct loader *loader);
 

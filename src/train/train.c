@@ -48,7 +48,8 @@ struct run {
     dla_network *network;
     struct thread_pool *pool;
     struct tape *tape;
-    int tape_size; /* side of its images */
+    int tape_size;            /* side of its images */
+    struct photo_cache *disk; /* or NULL */
     struct loader *loader;
     struct run_log *log;
     struct run_state state;
@@ -251,13 +252,17 @@ static dla_status prepare_loader(struct run *run)
     memcpy(loader.mean, run->preprocessing.mean, sizeof(loader.mean));
     memcpy(loader.std, run->preprocessing.std, sizeof(loader.std));
     loader.cache = o->cache;
-    return loader_create(&loader, &run->loader);
+    loader.reduced = o->fast_decode;
+    dla_status status = o->cache_file ? photo_cache_open(o->cache_file, &run->data.train, &run->disk) : DLA_OK;
+    loader.disk = run->disk;
+    return status == DLA_OK ? loader_create(&loader, &run->loader) : status;
 }
 
 static void destroy(struct run *run)
 {
     run_log_close(run->log);
     loader_destroy(run->loader);
+    photo_cache_close(run->disk);
     tape_destroy(run->tape);
     thread_pool_destroy(run->pool);
     parameter_block_free(&run->state.parameters);
