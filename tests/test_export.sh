@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # test_export.sh DLA SOURCE_ROOT - dla export and dla draw as a user types them: files appear whole or not at all.
-# shellcheck source=tests/shell_check.sh
-. "$(dirname "$0")/shell_check.sh"
+source "$(dirname "$0")/shell_check.sh"
 cd "$folder" || exit 1
 
 # ---- drawings ----

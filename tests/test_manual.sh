@@ -1,15 +1,6 @@
 #!/usr/bin/env bash
 # Man pages and completion say what the command tables say: every command and every option of its --help is in both.
-set -euo pipefail
-dla=$1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-failures=0
-
-complain() {
-    echo "FAILED: $1" >&2
-    failures=$((failures + 1))
-}
+source "$(dirname "$0")/shell_check.sh"
 
 mapfile -t commands < <("$dla" help --commands)
 [ ${#commands[@]} -gt 0 ] || complain "help --commands lists none"
@@ -57,4 +48,4 @@ if command -v mandoc >/dev/null; then
     done
 fi
 "$dla" help --completion fish >/dev/null 2>&1 && complain "fish is not known, and yet no error"
-exit $((failures > 0))
+finish

@@ -1,27 +1,7 @@
 #!/usr/bin/env bash
 # `dla inspect` and `dla convert` on the built-in network's file: what they say, what they write, how they refuse.
-set -euo pipefail
-dla=$1
-model=$2/models/dla46_c_imagenette.safetensors
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-failures=0
-
-complain() {
-    echo "FAILED: $1" >&2
-    failures=$((failures + 1))
-}
-
-# expect_failure STATUS TEXT ARGUMENTS... : one line on stderr with this text, nothing on stdout
-expect_failure() {
-    local wanted=$1 text=$2 status=0
-    shift 2
-    "$dla" "$@" >"$folder/out" 2>"$folder/err" || status=$?
-    [ "$status" -eq "$wanted" ] || complain "dla $*: exit $status, not $wanted"
-    [ "$(wc -l <"$folder/err")" -eq 1 ] || complain "dla $*: $(wc -l <"$folder/err") lines on stderr"
-    grep -qF -- "$text" "$folder/err" || complain "dla $*: '$(cat "$folder/err")' lacks '$text'"
-    [ ! -s "$folder/out" ] || complain "dla $*: wrote to stdout"
-}
+source "$(dirname "$0")/shell_check.sh"
+model=$source/models/dla46_c_imagenette.safetensors
 
 "$dla" inspect "$model" >"$folder/text"
 grep -qE "safetensors, 242 tensors, [0-9]+ values" "$folder/text" || complain "inspect: first line"
@@ -54,4 +34,4 @@ expect_failure 1 'is a folder' inspect "$folder"
 expect_failure 1 'is a folder' convert "$model" "$folder"
 expect_failure 2 'exclude each other' convert "$model" "$folder/never.safetensors" --half --bfloat16
 [ ! -e "$folder/never.safetensors" ] || complain "a failed convert left a file"
-exit $((failures > 0))
+finish
