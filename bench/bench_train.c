@@ -1,6 +1,6 @@
 /* bench_train.c - images per second of training, and where a step's time goes.
  *
- *     bench_train MODEL [BATCH [SIZE [THREADS [STEPS [exact]]]]]
+ *     bench_train MODEL [BATCH [SIZE [THREADS [STEPS [exact|again]]]]]
  */
 #include "base/clock.h"
 #include "base/memory.h"
@@ -29,7 +29,9 @@ int main(int argc, char **argv)
     struct parameter_block parameters;
     struct thread_pool *pool;
     struct tape *tape;
-    struct tape_options options = {.batch = argc > 2 ? atoi(argv[2]) : 64, .exact = argc > 6};
+    struct tape_options options = {.batch = argc > 2 ? atoi(argv[2]) : 64,
+                                   .exact = argc > 6 && strcmp(argv[6], "exact") == 0,
+                                   .recompute = argc > 6 && strcmp(argv[6], "again") == 0};
     int threads = argc > 4 ? atoi(argv[4]) : 2, steps = argc > 5 ? atoi(argv[5]) : 4;
     options.height = options.width = argc > 3 ? atoi(argv[3]) : 128;
     check(dla_architecture_find(argc > 1 ? argv[1] : "dla34", &architecture));
@@ -43,7 +45,7 @@ int main(int argc, char **argv)
     int *labels = memory_allocate_zeroed((size_t)options.batch, sizeof(*labels)), correct;
     if (!velocity || !gradients || !labels)
         return 1;
-    int64_t inputs = (int64_t)options.batch * options.height * options.width * 3, unshared;
+    int64_t inputs = (int64_t)options.batch * options.height * options.width * 3;
     for (int64_t i = 0; i < inputs; i++)
         tape_input(tape)[i] = (float)(i % 255) / 127.0f - 1.0f;
     float *input = allocate_floats(inputs);
@@ -69,9 +71,10 @@ int main(int argc, char **argv)
         printf("step %d: forward %.0f ms, backward %.0f ms, optimiser %.0f ms\n", step, forward - start, backward - forward,
                end - backward);
     }
-    int64_t placed = tape_activation_bytes(tape, &unshared);
-    printf("%s batch %d size %d threads %d: %.1f images/s; activations %.0f MB of %.0f MB\n", architecture.name, options.batch,
-           options.height, threads, 1000.0 * options.batch / best, (double)placed / 1e6, (double)unshared / 1e6);
+    struct tape_memory memory = tape_memory(tape);
+    printf("%s batch %d size %d threads %d: %.1f images/s; activations %.0f MB (%.0f with all kept, %.0f unshared)\n", architecture.name,
+           options.batch, options.height, threads, 1000.0 * options.batch / best, (double)memory.bytes / 1e6, (double)memory.kept / 1e6,
+           (double)memory.unshared / 1e6);
     double norm = 0.0, weights = 0.0, data = 0.0, forward = 0.0, other = 0.0;
     for (int i = 0; i < tape_step_count(tape); i++) {
         struct tape_step_report r = tape_step_report(tape, i);

@@ -61,6 +61,7 @@ static const struct option_spec options[] = {
     {"--threads", OPTION_INTEGER, "N", "default: one per core", 1, 1024},
     {"--checkpoint-steps", OPTION_INTEGER, "N", "a checkpoint every N steps too (default 0: every epoch)", 0, 1e9},
     {"--keep", OPTION_INTEGER, "N", "checkpoints to keep (default 3)", 1, 100000},
+    {"--checkpoint-activations", OPTION_FLAG, NULL, "less memory, more time: compute maps again for backward", 0, 0},
     {"--exact", OPTION_FLAG, NULL, "no Winograd", 0, 0},
     {"--json", OPTION_FLAG, NULL, "print each epoch as a JSON object", 0, 0},
     {0},
@@ -118,6 +119,11 @@ static bool show(void *context, const dla_train_event *e)
     case DLA_TRAIN_STARTED:
         fprintf(stderr, "%zu photographs of %d classes to train on, %zu to validate on, %lld steps\n", e->train_count, e->class_count,
                 e->val_count, (long long)e->steps);
+        if (e->activation_bytes < e->activation_bytes_kept)
+            fprintf(stderr, "activations: %.0f MB instead of %.0f MB\n", (double)e->activation_bytes / 1e6,
+                    (double)e->activation_bytes_kept / 1e6);
+        else
+            fprintf(stderr, "activations: %.0f MB\n", (double)e->activation_bytes / 1e6);
         if (e->resumed_step > 0)
             fprintf(stderr, "resumed after step %lld\n", (long long)e->resumed_step);
         break;
@@ -202,6 +208,7 @@ static void read_options(const struct arguments *a, dla_train_options *o)
     o->checkpoint_steps = (int)argument_integer(a, "--checkpoint-steps", 0);
     o->keep = (int)argument_integer(a, "--keep", o->keep);
     o->exact = argument_flag(a, "--exact");
+    o->checkpoint_activations = argument_flag(a, "--checkpoint-activations");
 }
 
 static int run(const struct arguments *arguments)

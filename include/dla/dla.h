@@ -734,10 +734,11 @@ typedef struct dla_train_options {
     const char *cache_file;                 /* keep decoded photographs in this file, for this run and the next; NULL: do not */
     bool fast_decode;                       /* large JPEGs are decoded at 1/2, 1/4 or 1/8 where the random crop still is larger than the
                                              * training image: a little less sharp, much faster; not with a cache, which keeps them whole */
+    bool checkpoint_activations;            /* keep some maps for backward and compute the others again: less memory, same gradients */
 } dla_train_options;
 #define DLA_TRAIN_OPTIONS_INIT { sizeof(dla_train_options), NULL, NULL, false, 224, 256, 120, 0, 1, 0.1, 0.9, 1e-4, false, true, \
     DLA_SCHEDULE_STEP, 30.0, 0.1, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, DLA_INITIALISATION_AUTHORS, DLA_AUGMENTATION_INIT, 0.875, 0, \
-    0.0, false, false, NULL, false, NULL, 1.0, 0, 3, 0, 0, 0, NULL, false }
+    0.0, false, false, NULL, false, NULL, 1.0, 0, 3, 0, 0, 0, NULL, false, false }
 
 typedef enum dla_train_event_kind {
     DLA_TRAIN_STARTED,   /* what was found; steps and epochs are known */
@@ -759,6 +760,8 @@ typedef struct dla_train_event {
     size_t train_count, val_count, skipped_count;
     int class_count;
     const char *message;                /* SKIPPED: path, reason and consequence */
+    int64_t activation_bytes;           /* STARTED: maps and their gradients in memory */
+    int64_t activation_bytes_kept;      /* STARTED: the same without checkpoint_activations */
 } dla_train_event;
 
 /* Called on the thread that trains. Return false to stop: the step's result is saved, the run can be resumed. */

@@ -221,15 +221,15 @@ float *tape_output_gradient(struct tape *tape)
     return value_gradient(tape, tape->graph->output).data;
 }
 
-int64_t tape_activation_bytes(const struct tape *tape, int64_t *unshared)
+struct tape_memory tape_memory(const struct tape *tape)
 {
-    if (unshared) {
-        *unshared = 0;
-        for (int i = 0; i < tape->buffer_count; i++)
-            if (tape->buffers[i].last >= tape->buffers[i].first)
-                *unshared += tape->buffers[i].pixels * tape->buffers[i].channels * (int64_t)sizeof(float);
+    struct tape_memory memory = {.bytes = tape->block_floats * (int64_t)sizeof(float), .kept = tape->kept_floats * (int64_t)sizeof(float)};
+    for (int i = 0; i < tape->buffer_count; i++) {
+        const struct buffer *b = &tape->buffers[i];
+        if (b->lives[0].first <= b->lives[0].last || b->lives[1].first <= b->lives[1].last)
+            memory.unshared += b->pixels * b->channels * (int64_t)sizeof(float);
     }
-    return tape->block_floats * (int64_t)sizeof(float);
+    return memory;
 }
 
 int tape_step_count(const struct tape *tape)

@@ -22,6 +22,7 @@ struct tape_options {
     bool reference;     /* reference convolutions, forward and backward: the twin to compare with */
     const bool *frozen; /* per parameter: not trained; a batch norm whose weight is frozen uses its running statistics. NULL: none */
     double dropout;     /* probability of dropping an input of the classifier; 0: none */
+    bool recompute;     /* keep only some maps for backward and compute the others again: less memory, more time, same gradients */
 };
 
 struct tape;
@@ -46,14 +47,17 @@ void tape_backward(struct tape *tape, float *gradients);
 
 /* Where the last pass spent its time. */
 struct tape_step_report {
-    const char *name, *kind;       /* of the node; "conv2d" and the kernel */
-    double forward_ms, backward_ms, weight_gradient_ms;   /* the last is part of backward */
+    const char *name, *kind;                            /* of the node; "conv2d" and the kernel */
+    double forward_ms, backward_ms, weight_gradient_ms; /* the last is part of backward */
 };
 int tape_step_count(const struct tape *tape);
 struct tape_step_report tape_step_report(const struct tape *tape, int index);
 double tape_pack_milliseconds(const struct tape *tape);
 
-/* Bytes of activations and gradients, and what they would be without sharing. */
-int64_t tape_activation_bytes(const struct tape *tape, int64_t *unshared);
+/* Bytes of activations and gradients, what they would be without sharing, and without recomputing. */
+struct tape_memory {
+    int64_t bytes, unshared, kept;
+};
+struct tape_memory tape_memory(const struct tape *tape);
 
 #endif

@@ -15,7 +15,7 @@ struct lowering {
 
 static int new_buffer(struct tape *tape, int channels, int64_t pixels)
 {
-    tape->buffers[tape->buffer_count] = (struct buffer){.channels = channels, .pixels = pixels, .first = 1, .last = 0};
+    tape->buffers[tape->buffer_count] = (struct buffer){.channels = channels, .pixels = pixels};
     return tape->buffer_count++;
 }
 

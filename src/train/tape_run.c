@@ -194,9 +194,13 @@ static struct norm_job norm_job_of(struct tape *tape, const struct step *step)
     return job;
 }
 
-static void norm_forward(struct tape *tape, const struct step *step)
+static void norm_forward(struct tape *tape, const struct step *step, bool again)
 {
     struct norm_job job = norm_job_of(tape, step);
+    if (again) { /* scale and shift are those of the first time */
+        norm_pass(&job, NORM_APPLY);
+        return;
+    }
     const struct norm_step *norm = &step->norm;
     const struct batch_norm_params *p = norm->params;
     const float *weight = parameter(tape, p->weight), *bias = parameter(tape, p->bias);
@@ -335,7 +339,7 @@ static void drop(struct tape *tape, value v, struct map_view map)
                 counter_uniform(tape->key, (uint64_t)(pixel * channels + c)) < tape->options.dropout ? 0.0f : kept;
 }
 
-static void step_forward(struct tape *tape, const struct step *step)
+static void step_forward(struct tape *tape, const struct step *step, bool again)
 {
     struct map_call call;
     switch (step->kind) {
@@ -343,7 +347,7 @@ static void step_forward(struct tape *tape, const struct step *step)
         conv_forward(tape, step);
         return;
     case STEP_NORM:
-        norm_forward(tape, step);
+        norm_forward(tape, step, again);
         return;
     case STEP_CONCAT:
         concat_forward(tape, step);
@@ -585,7 +589,7 @@ void tape_forward(struct tape *tape, uint64_t key)
     tape->pack_ms = clock_milliseconds() - start;
     for (int k = 0; k < tape->step_count; k++) {
         start = clock_milliseconds();
-        step_forward(tape, &tape->steps[k]);
+        step_forward(tape, &tape->steps[k], false);
         tape->steps[k].forward_ms = clock_milliseconds() - start;
     }
 }
@@ -601,12 +605,21 @@ static void zero(struct tape *tape, const struct zeroing *z)
 void tape_backward(struct tape *tape, float *gradients)
 {
     int next = 0;
-    for (int k = tape->step_count - 1; k >= 0; k--) {
-        double start = clock_milliseconds();
-        for (; next < tape->zeroing_count && tape->zeroings[next].step == k; next++)
-            zero(tape, &tape->zeroings[next]);
-        if (tape->steps[k].has_backward)
-            step_backward(tape, &tape->steps[k], gradients);
-        tape->steps[k].backward_ms = clock_milliseconds() - start;
+    for (int s = tape->segment_count - 1; s >= 0; s--) {
+        const struct segment *segment = &tape->segments[s];
+        bool wanted = false; /* not in frozen parts */
+        for (int k = segment->first; k < segment->end; k++)
+            wanted = wanted || tape->steps[k].has_backward;
+        for (int k = segment->first; k < segment->end && wanted; k++)
+            if (tape->steps[k].again)
+                step_forward(tape, &tape->steps[k], true);
+        for (int k = segment->end - 1; k >= segment->first; k--) {
+            double start = clock_milliseconds();
+            for (; next < tape->zeroing_count && tape->zeroings[next].step == k; next++)
+                zero(tape, &tape->zeroings[next]);
+            if (tape->steps[k].has_backward)
+                step_backward(tape, &tape->steps[k], gradients);
+            tape->steps[k].backward_ms = clock_milliseconds() - start;
+        }
     }
 }

@@ -24,10 +24,11 @@ static void touch(struct tape *tape, struct place place, int time)
     if (place.buffer == NO_BUFFER)
         return;
     struct buffer *b = &tape->buffers[place.buffer];
-    if (b->last < b->first)
-        b->first = b->last = time;
-    b->first = time < b->first ? time : b->first;
-    b->last = time > b->last ? time : b->last;
+    struct lifetime *life = &b->lives[b->segment != KEPT && time >= tape->step_count];
+    if (life->last < life->first)
+        life->first = life->last = time;
+    life->first = time < life->first ? time : life->first;
+    life->last = time > life->last ? time : life->last;
 }
 
 static bool has_trained_parameters(const struct tape *tape, const struct step *step)
@@ -82,7 +83,7 @@ static enum contribution contribute(struct schedule *s, int step, value v, bool 
         return CONTRIBUTE_NOTHING;
     struct place place = tape->backward[v];
     int channels = tape->graph->nodes[v].channels, count = 0;
-    touch(tape, place, 2 * tape->step_count - 1 - step);
+    touch(tape, place, backward_time(tape, step));
     for (int c = 0; c < channels; c++)
         count += s->written[place.buffer][place.channel + c];
     if (count == 0 && can_write) {
@@ -98,7 +99,7 @@ static void schedule_backward(struct schedule *s, int index)
 {
     struct tape *tape = s->tape;
     struct step *step = &tape->steps[index];
-    int time = 2 * tape->step_count - 1 - index;
+    int time = backward_time(tape, index);
     touch(tape, tape->backward[step->out], time);
     complete(s, index, step->out);
     switch (step->kind) {
@@ -152,21 +153,21 @@ static void schedule_backward(struct schedule *s, int index)
     }
 }
 
-static void schedule_forward(struct tape *tape, int index)
+static void schedule_forward(struct tape *tape, int index, int time)
 {
     struct step *step = &tape->steps[index];
-    touch(tape, tape->forward[step->out], index);
-    touch(tape, tape->forward[step->in], index);
+    touch(tape, tape->forward[step->out], time);
+    touch(tape, tape->forward[step->in], time);
     if (step->other != NO_VALUE)
-        touch(tape, tape->forward[step->other], index);
+        touch(tape, tape->forward[step->other], time);
     if (step->kind == STEP_CONCAT)
         for (int i = 0; i < step->node->input_count; i++)
-            touch(tape, tape->forward[step->node->inputs[i]], index);
+            touch(tape, tape->forward[step->node->inputs[i]], time);
 }
 
 static int64_t buffer_floats(const struct buffer *b)
 {
-    return b->last < b->first ? 0 : (b->pixels * b->channels + 15) / 16 * 16;
+    return b->lives[0].last < b->lives[0].first && b->lives[1].last < b->lives[1].first ? 0 : (b->pixels * b->channels + 15) / 16 * 16;
 }
 
 static int by_size(const void *a, const void *b)
@@ -176,6 +177,17 @@ static int by_size(const void *a, const void *b)
     return difference > 0 ? 1 : difference < 0 ? -1 : *x < *y ? -1 : 1;
 }
 
+static bool overlap(struct lifetime a, struct lifetime b)
+{
+    return a.first <= b.last && b.first <= a.last && a.first <= a.last && b.first <= b.last;
+}
+
+static bool meet(const struct buffer *a, const struct buffer *b)
+{
+    return overlap(a->lives[0], b->lives[0]) || overlap(a->lives[0], b->lives[1]) || overlap(a->lives[1], b->lives[0])
+           || overlap(a->lives[1], b->lives[1]);
+}
+
 /* Largest first, each at the lowest offset where it meets no buffer of an overlapping lifetime. */
 static dla_status place_buffers(struct tape *tape)
 {
@@ -183,8 +195,11 @@ static dla_status place_buffers(struct tape *tape)
     struct buffer **order = memory_allocate((size_t)count * sizeof(*order));
     if (order == NULL)
         return status_out_of_memory((size_t)count * sizeof(*order), "placing activations");
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         order[i] = &tape->buffers[i];
+        order[i]->offset = 0;
+    }
+    tape->block_floats = 0;
     qsort(order, (size_t)count, sizeof(*order), by_size);
     for (int i = 0; i < count && buffer_floats(order[i]); i++) {
         struct buffer *b = order[i];
@@ -193,8 +208,7 @@ static dla_status place_buffers(struct tape *tape)
             moved = false;
             for (int j = 0; j < i; j++) {
                 const struct buffer *other = order[j];
-                bool lives = other->first <= b->last && b->first <= other->last;
-                if (lives && other->offset < b->offset + buffer_floats(b) && b->offset < other->offset + buffer_floats(other)) {
+                if (meet(other, b) && other->offset < b->offset + buffer_floats(b) && b->offset < other->offset + buffer_floats(other)) {
                     b->offset = other->offset + buffer_floats(other);
                     moved = true;
                 }
@@ -207,7 +221,8 @@ static dla_status place_buffers(struct tape *tape)
     return DLA_OK;
 }
 
-dla_status tape_schedule(struct tape *tape)
+/* For the cut that is made. */
+static dla_status schedule(struct tape *tape)
 {
     const struct graph *graph = tape->graph;
     struct schedule s = {.tape = tape};
@@ -218,11 +233,14 @@ dla_status tape_schedule(struct tape *tape)
         status = status_out_of_memory((size_t)graph->node_count, "scheduling gradients");
         goto out;
     }
-    for (int i = 0; i < tape->buffer_count; i++)
+    tape->zeroing_count = 0;
+    for (int i = 0; i < tape->buffer_count; i++) {
+        tape->buffers[i].lives[0] = tape->buffers[i].lives[1] = (struct lifetime){1, 0};
         if ((s.written[i] = memory_allocate_zeroed((size_t)tape->buffers[i].channels, sizeof(bool))) == NULL) {
             status = status_out_of_memory((size_t)tape->buffers[i].channels, "scheduling gradients");
             goto out;
         }
+    }
     /* Steps are in topological order, and so are slices, which have none. */
     for (value v = 0, k = 0; v < graph->node_count; v++) {
         if (graph->nodes[v].op == OP_SLICE)
@@ -237,10 +255,14 @@ dla_status tape_schedule(struct tape *tape)
             if (step->kind == STEP_NORM)
                 step->norm.fixed = !tape_trains(tape, step->norm.params->weight);
             s.needs[v] = step->has_backward;
-            schedule_forward(tape, k);
+            schedule_forward(tape, k, k);
+            if (step->again) {
+                const struct segment *segment = &tape->segments[step->segment];
+                schedule_forward(tape, k, segment->again_time + k - segment->first);
+            }
         }
     }
-    touch(tape, tape->forward[graph->output], 2 * tape->step_count);
+    touch(tape, tape->forward[graph->output], 3 * tape->step_count);
     touch(tape, tape->backward[graph->output], tape->step_count - 1);
     struct place output = tape->backward[graph->output];
     memset(s.written[output.buffer] + output.channel, true, (size_t)graph->nodes[graph->output].channels * sizeof(bool));
@@ -254,4 +276,29 @@ out:
     memory_free(s.written);
     memory_free(s.needs);
     return status;
+}
+
+/* Where maps may be computed again, several ways of cutting are laid out and the one that needs the least memory is taken. */
+dla_status tape_schedule(struct tape *tape)
+{
+    enum { MOST_CUTS = 24 };
+    int64_t all = 0, best = 0;
+    dla_status status = tape_cut(tape, 0);
+    if (status == DLA_OK)
+        status = schedule(tape);
+    tape->kept_floats = tape->block_floats;
+    for (int k = 0; k < tape->step_count; k++)
+        all += value_pixels(tape, tape->steps[k].out) * tape->graph->nodes[tape->steps[k].out].channels;
+    for (int cuts = 2; cuts <= MOST_CUTS && tape->options.recompute && status == DLA_OK; cuts++) {
+        int64_t least = tape->block_floats;
+        status = tape_cut(tape, all / cuts);
+        if (status == DLA_OK)
+            status = schedule(tape);
+        if (status == DLA_OK && tape->block_floats < least)
+            best = all / cuts;
+        tape->block_floats = tape->block_floats < least ? tape->block_floats : least;
+    }
+    if (status == DLA_OK && tape->options.recompute)
+        status = tape_cut(tape, best);
+    return status == DLA_OK && tape->options.recompute ? schedule(tape) : status;
 }

@@ -8,12 +8,28 @@
 
 enum { NO_BUFFER = -1 };
 
-/* A map in memory that lives from one point of time to another. Step k of n runs forward at time k, backward at 2n-1-k. */
+/* From the first use to the last; last < first: none. */
+struct lifetime {
+    int first, last;
+};
+
+/* A map in memory. It lives once, from its first use to its last, or, where it is computed again, once in forward and once in
+ * backward, at the same place. tape_segments.c has the times. */
 struct buffer {
     int channels;
-    int64_t pixels;  /* of the whole batch */
-    int first, last; /* times of first and last use; last < first: never used */
-    int64_t offset;  /* floats from the block's start */
+    int64_t pixels; /* of the whole batch */
+    struct lifetime lives[2];
+    int64_t offset; /* floats from the block's start */
+    int segment;    /* it is computed again for this segment's backward; KEPT: it stays */
+};
+
+enum { KEPT = -1 };
+
+/* Steps first .. end-1, whose maps are computed again together before their backward. */
+struct segment {
+    int first, end;
+    bool again;
+    int again_time, backward_time; /* of the first step to run again, and of step end-1's backward */
 };
 
 struct place {
@@ -59,13 +75,15 @@ struct step {
     const struct node *node; /* the convolution, batch norm, pool ... */
     value in, other, out;    /* other: residual, second operand, or NO_VALUE */
     bool has_backward;       /* a gradient flows through, or parameters are trained */
+    bool again;              /* run again before its segment's backward */
+    int segment;
     enum contribution to_in, to_other;
     enum contribution *to_parts; /* STEP_CONCAT: per input of the node */
     bool *copied_parts;          /* STEP_CONCAT: per input, not written in place */
     bool drop;                   /* dropout on the way out */
     struct conv_step conv;
     struct norm_step norm;
-    double forward_ms, backward_ms, weight_gradient_ms;   /* of the last pass */
+    double forward_ms, backward_ms, weight_gradient_ms; /* of the last pass */
 };
 
 /* Channels of a gradient that nobody has written when somebody adds to them or reads them: zeroed before that step's backward. */
@@ -87,9 +105,11 @@ struct tape {
     int buffer_count;
     struct step *steps;
     int step_count;
+    struct segment *segments;
+    int segment_count;
     struct zeroing *zeroings; /* in the order of backward */
     int zeroing_count, zeroing_capacity;
-    int64_t block_floats, packed_floats, scratch_bytes;
+    int64_t block_floats, kept_floats /* without recomputing */, packed_floats, scratch_bytes;
     float *block;  /* all buffers */
     float *packed; /* all packed weights */
     float *turned; /* per worker: the weights of one convolution, turned */
@@ -99,7 +119,7 @@ struct tape {
     int64_t sums_count;
     float *ones, *zeros; /* (largest channel count): scale and bias of a convolution that has none */
     uint64_t key;        /* of the dropout mask */
-    double pack_ms;                 /* of the last forward pass */
+    double pack_ms;      /* of the last forward pass */
 };
 
 /* Pixels of a value's map, all images together, and views of it. */
@@ -110,8 +130,18 @@ struct map_view value_gradient(const struct tape *tape, value v);
 /* Whether a parameter, or NO_PARAMETER, has a gradient. */
 bool tape_trains(const struct tape *tape, int parameter);
 
-/* tape_lower.c: steps, places of maps, fusion. tape_schedule.c: contributions, lifetimes, offsets. */
+/* When a step's backward runs. */
+static inline int backward_time(const struct tape *tape, int step)
+{
+    const struct segment *segment = &tape->segments[tape->steps[step].segment];
+    return segment->backward_time + segment->end - 1 - step;
+}
+
+/* tape_lower.c: steps, places of maps, fusion. tape_segments.c: what is computed again. tape_schedule.c: contributions,
+ * lifetimes, offsets. */
 dla_status tape_lower(struct tape *tape);
+/* Cuts the steps where `floats` floats of maps have come together; 0: one segment, nothing is computed again. */
+dla_status tape_cut(struct tape *tape, int64_t floats);
 dla_status tape_schedule(struct tape *tape);
 
 /* The part of `count` things that chunk `chunk` of `chunks` takes: first .. end-1. */

@@ -234,6 +234,7 @@ static dla_status prepare_tape(struct run *run)
     int size = step_size(run, run->state.step);
     struct tape_options tape = {
         .batch = o->batch, .height = size, .width = size, .isa = run->isa, .exact = o->exact, .frozen = run->frozen, .dropout = o->dropout};
+    tape.recompute = o->checkpoint_activations;
     if (run->tape && run->tape_size == size)
         return DLA_OK;
     tape_destroy(run->tape);
@@ -455,7 +456,11 @@ static dla_status train(struct run *run)
 {
     const dla_train_options *o = run->options;
     dla_train_event started = event_of(run, DLA_TRAIN_STARTED);
-    dla_status status = DLA_OK;
+    dla_status status = prepare_tape(run);
+    if (status != DLA_OK)
+        return status;
+    started.activation_bytes = tape_memory(run->tape).bytes;
+    started.activation_bytes_kept = tape_memory(run->tape).kept;
     started.resumed_step = run->state.step;
     tell(run, &started);
     for (int k = 0; k < AHEAD; k++)
