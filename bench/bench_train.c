@@ -1,10 +1,11 @@
 /* bench_train.c - images per second of training, and where a step's time goes.
  *
- *     bench_train MODEL [BATCH [SIZE [THREADS [STEPS [exact|again]]]]]
+ *     bench_train MODEL [BATCH [SIZE [THREADS [STEPS [exact|again|fast [DOWN_RATIO]]]]]]
  */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "net/network.h"
+#include "train/dense_loss.h"
 #include "train/loss.h"
 #include "train/optimiser.h"
 #include "train/recipe.h"
@@ -35,6 +36,8 @@ int main(int argc, char **argv)
     int threads = argc > 4 ? atoi(argv[4]) : 2, steps = argc > 5 ? atoi(argv[5]) : 4;
     options.height = options.width = argc > 3 ? atoi(argv[3]) : 128;
     check(dla_architecture_find(argc > 1 ? argv[1] : "dla34", &architecture));
+    if (argc > 7)
+        architecture.down_ratio = atoi(argv[7]);
     check(dla_network_create(&architecture, &network));
     check(isa_choose(&options.isa));
     check(thread_pool_create(threads, &pool));
@@ -49,7 +52,8 @@ int main(int argc, char **argv)
     for (int64_t i = 0; i < inputs; i++)
         tape_input(tape)[i] = (float)(i % 255) / 127.0f - 1.0f;
     float *input = allocate_floats(inputs);
-    if (input == NULL)
+    uint8_t *pixel_labels = memory_allocate_zeroed((size_t)inputs / 3, 1);
+    if (input == NULL || pixel_labels == NULL)
         return 1;
     memcpy(input, tape_input(tape), (size_t)inputs * sizeof(float));
     double best = 1e30;
@@ -59,8 +63,12 @@ int main(int argc, char **argv)
         memset(gradients, 0, (size_t)parameters.floats * sizeof(float));
         tape_forward(tape, 0);
         double forward = clock_milliseconds();
-        cross_entropy(options.batch, architecture.num_classes, tape_output(tape, NULL), &(struct loss_targets){.a = labels}, 1.0f,
-                      tape_output_gradient(tape), &correct);
+        if (architecture.down_ratio > 0)
+            pixel_cross_entropy(inputs / 3, architecture.num_classes, tape_output(tape, NULL), pixel_labels, NULL, 1.0f,
+                                tape_output_gradient(tape));
+        else
+            cross_entropy(options.batch, architecture.num_classes, tape_output(tape, NULL), &(struct loss_targets){.a = labels}, 1.0f,
+                          tape_output_gradient(tape), &correct);
         tape_backward(tape, gradients);
         double backward = clock_milliseconds();
         optimiser_step(&(struct optimiser_options){.momentum = 0.9f, .weight_decay = 1e-4f}, pool, &parameters, velocity, gradients,

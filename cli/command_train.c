@@ -2,6 +2,7 @@
 #include "command.h"
 #include "json_output.h"
 #include "progress.h"
+#include "train_dense.h"
 #include "weights_fetch.h"
 
 #include <dla/dla.h>
@@ -15,17 +16,19 @@
 #include <unistd.h>
 
 static const struct option_spec options[] = {
-    {"--model", OPTION_TEXT, "NAME", "network to train (default dla34; `dla models` lists all)", 0, 0},
+    {"--task", OPTION_CHOICE, "classify|segment|edges", "a class for a photograph, for every pixel, or boundaries (default classify)", 0,
+     0},
+    {"--model", OPTION_TEXT, "NAME", "network to train (default dla34, or dla34up; `dla models` lists all)", 0, 0},
     {"--config", OPTION_TEXT, "FILE", "network from a JSON file instead", 0, 0},
     {"--output", OPTION_TEXT, "RUN", "folder for checkpoints, weights, log and curves (required)", 0, 0},
     {"--resume", OPTION_FLAG, NULL, "go on from RUN's newest checkpoint, from the start if there is none", 0, 0},
     {"--size", OPTION_INTEGER, "N", "side of the training images (default 224)", 32, 4096},
     {"--first-size", OPTION_INTEGER, "N", "another side in the first epochs, a smaller one for speed", 32, 4096},
     {"--first-epochs", OPTION_INTEGER, "N", "how many those are (default 0)", 0, 100000},
-    {"--batch", OPTION_INTEGER, "N", "images a pass (default 256)", 2, 65536},
+    {"--batch", OPTION_INTEGER, "N", "images a pass (default 256; segment, edges: 16)", 2, 65536},
     {"--accumulate", OPTION_INTEGER, "N", "passes whose gradients make one step (default 1)", 1, 65536},
     {"--epochs", OPTION_INTEGER, "N", "passes over all photographs (default 120)", 1, 100000},
-    {"--lr", OPTION_NUMBER, "X", "learning rate (default 0.1)", 0, 1000},
+    {"--lr", OPTION_NUMBER, "X", "learning rate (default 0.1; segment, edges: 0.01)", 0, 1000},
     {"--schedule", OPTION_CHOICE, "step|poly|cosine", "how the rate falls (default step: tenfold every 30 epochs)", 0, 0},
     {"--step-epochs", OPTION_NUMBER, "N", "epochs between steps of the step schedule (default 30)", 0.001, 1e6},
     {"--warmup", OPTION_NUMBER, "N", "epochs in which the rate grows from 0 (default 0)", 0, 100000},
@@ -47,12 +50,14 @@ static const struct option_spec options[] = {
     {"--saturation-probability", OPTION_NUMBER, "P", "of changing the saturation at all (default 1)", 0, 1},
     {"--sharpness", OPTION_NUMBER, "X", "the same as brightness (default 0)", 0, 1},
     {"--lighting", OPTION_NUMBER, "X", "deviation of PCA lighting noise (default 0; the authors' 0.1)", 0, 10},
+    {"--val-epochs", OPTION_INTEGER, "N", "validate every N epochs, and after the last (default 1)", 1, 100000},
     {"--val-split", OPTION_NUMBER, "F", "share of the photographs to validate on (default 0)", 0, 0.99},
     {"--val-size", OPTION_INTEGER, "N", "side of validation images, also noted in the result (default: that of --size)", 32, 4096},
     {"--crop-pct", OPTION_NUMBER, "X", "share of the resized picture that validation sees (default 0.875)", 0.1, 1},
     {"--cache", OPTION_FLAG, NULL, "keep decoded photographs in memory", 0, 0},
     {"--disk-cache", OPTION_TEXT, "FILE", "keep them in FILE, for this run and the next", 0, 0},
     {"--fast-decode", OPTION_FLAG, NULL, "decode large JPEGs at a fraction of their size where the crop allows it (without a cache)", 0, 0},
+    OPTION_ROWS_TRAIN_DENSE,
     {"--weights", OPTION_TEXT, "FILE", "start from these weights", 0, 0},
     {"--reset-head", OPTION_FLAG, NULL, "but with a new classifier", 0, 0},
     {"--freeze", OPTION_TEXT, "LEVEL", "leave the network up to and with that level (level0 to level5) as it is", 0, 0},
@@ -90,15 +95,18 @@ static void print_epoch(const struct view *view, const dla_train_event *e)
         json_put(object, "top1", json_real(e->top1));
         json_put(object, "val_loss", isfinite(e->val_loss) ? json_real(e->val_loss) : json_null());
         json_put(object, "val_top1", isfinite(e->val_top1) ? json_real(e->val_top1) : json_null());
+        json_put(object, "score", json_text(e->score_name));
+        json_put(object, "val_score", json_text(e->val_score_name));
         json_put(object, "best", json_boolean(e->best));
         json_put(object, "images_per_second", json_real(e->images_per_second));
         json_print(object);
         fflush(stdout);
         return;
     }
-    fprintf(stderr, "epoch %d/%d  loss %.4f  top-1 %.2f %%", e->epoch, e->epochs, e->loss, 100.0 * e->top1);
+    fprintf(stderr, "epoch %d/%d  loss %.4f  %s %.2f %%", e->epoch, e->epochs, e->loss, e->score_name, 100.0 * e->top1);
     if (isfinite(e->val_top1))
-        fprintf(stderr, "  validation: loss %.4f  top-1 %.2f %%%s", e->val_loss, 100.0 * e->val_top1, e->best ? "  best" : "");
+        fprintf(stderr, "  validation: loss %.4f  %s %.2f %%%s", e->val_loss, e->val_score_name, 100.0 * e->val_top1,
+                e->best ? "  best" : "");
     fprintf(stderr, "  %.1f images/s\n", e->images_per_second);
 }
 
@@ -130,8 +138,8 @@ static bool show(void *context, const dla_train_event *e)
     case DLA_TRAIN_STEP:
         view->step = e->step;
         if (view->terminal) {
-            fprintf(stderr, "epoch %d/%d  step %lld/%lld  loss %.4f  top-1 %.1f %%  %.1f images/s  ", e->epoch, e->epochs,
-                    (long long)e->step, (long long)e->steps, e->loss, 100.0 * e->top1, e->images_per_second);
+            fprintf(stderr, "epoch %d/%d  step %lld/%lld  loss %.4f  %s %.1f %%  %.1f images/s  ", e->epoch, e->epochs, (long long)e->step,
+                    (long long)e->steps, e->loss, e->score_name, 100.0 * e->top1, e->images_per_second);
             print_time((int64_t)e->seconds_left);
         }
         break;
@@ -164,6 +172,12 @@ static int index_of(const char *text, const char *const *names, int count)
 static void read_options(const struct arguments *a, dla_train_options *o)
 {
     static const char *const schedules[] = {"step", "poly", "cosine"}, *const initialisations[] = {"authors", "timm"};
+    static const char *const tasks[] = {"classify", "segment", "edges"};
+    o->task = (dla_task)index_of(argument_text(a, "--task", "classify"), tasks, 3);
+    if (o->task != DLA_TASK_CLASSIFY) {
+        o->batch = 16;
+        o->rate = 0.01;
+    }
     o->output = argument_text(a, "--output", NULL);
     o->resume = argument_flag(a, "--resume");
     o->size = (int)argument_integer(a, "--size", o->size);
@@ -197,6 +211,7 @@ static void read_options(const struct arguments *a, dla_train_options *o)
     o->augmentation.sharpness = argument_number(a, "--sharpness", 0.0);
     o->augmentation.lighting = argument_number(a, "--lighting", 0.0);
     o->validation = argument_number(a, "--val-split", 0.0);
+    o->validation_epochs = (int)argument_integer(a, "--val-epochs", o->validation_epochs);
     o->crop_pct = argument_number(a, "--crop-pct", o->crop_pct);
     o->cache = argument_flag(a, "--cache");
     o->cache_file = argument_text(a, "--disk-cache", NULL);
@@ -214,6 +229,7 @@ static void read_options(const struct arguments *a, dla_train_options *o)
 static int run(const struct arguments *arguments)
 {
     dla_train_options o = DLA_TRAIN_OPTIONS_INIT;
+    struct dense_choice dense;
     dla_architecture architecture;
     const char *config = argument_text(arguments, "--config", NULL);
     struct view view = {.json = argument_flag(arguments, "--json"), .terminal = isatty(STDERR_FILENO)};
@@ -228,12 +244,17 @@ static int run(const struct arguments *arguments)
         return fail_with_usage("--reset-head needs --weights, whose classifier is to be replaced");
     if (config != NULL && argument_text(arguments, "--model", NULL) != NULL)
         return fail_with_usage("--model and --config both name the network; give one");
+    const char *usual = o.task == DLA_TASK_CLASSIFY ? "dla34" : "dla34up";
     dla_status status = config != NULL ? dla_architecture_read_config(config, &architecture)
-                                       : dla_architecture_find(argument_text(arguments, "--model", "dla34"), &architecture);
+                                       : dla_architecture_find(argument_text(arguments, "--model", usual), &architecture);
     if (status != DLA_OK)
         return fail_with_library_error();
     o.architecture = &architecture;
-    int exit_status = fetch_weights(o.weights);
+    int exit_status = choose_dense(arguments, &o, &architecture, &dense);
+    if (exit_status == EXIT_SUCCESS)
+        exit_status = fetch_weights(o.weights);
+    if (exit_status == EXIT_SUCCESS)
+        exit_status = fetch_weights(o.base_weights);
     if (exit_status != EXIT_SUCCESS)
         return exit_status;
 
@@ -244,24 +265,31 @@ static int run(const struct arguments *arguments)
         fputs("\r\033[K", stderr);
     if (status != DLA_OK)
         return fail_with_library_error();
-    fprintf(stderr, "%s/best.safetensors and last.safetensors are ready for `dla classify --weights`\n", o.output);
+    fprintf(stderr, "%s/best.safetensors and last.safetensors are ready for `dla %s --weights`\n", o.output,
+            argument_text(arguments, "--task", "classify"));
     return EXIT_SUCCESS;
 }
 
 const struct command command_train = {
     .name = "train",
-    .summary = "train or fine-tune a network on a folder of photographs",
+    .summary = "train or fine-tune a network on photographs: classes, classes of pixels, boundaries",
     .positional = "DIR",
     .min_positional = 1,
     .max_positional = 1,
-    .description = "Trains on DIR, which has one folder of photographs per class, or train/ and val/ of that kind; a file called "
-                   "*.txt is read as a list of \"path class\" lines. RUN gets last.safetensors and best.safetensors, which hold the "
-                   "network with its classes and preprocessing, checkpoints/, log.jsonl, curves.svg and a TensorBoard event file. "
-                   "The defaults are the authors' ImageNet recipe. The same options give the same weights, bit for bit, on any "
-                   "number of threads and after any interruption: Ctrl-C saves, --resume goes on.",
+    .description =
+        "Trains on DIR, which has one folder of photographs per class, or train/ and val/ of that kind; a file called "
+        "*.txt is read as a list of \"path class\" lines. RUN gets last.safetensors and best.safetensors, which hold the "
+        "network with its classes and preprocessing, checkpoints/, log.jsonl, curves.svg and a TensorBoard event file. "
+        "The defaults are the authors' ImageNet recipe. "
+        "--task segment and edges train networks with DLA-Up on DIR/train.txt, lines of \"photograph labels\", or on the "
+        "photographs of DIR/images (or DIR/images/train and val) and files of the same names in DIR/labels (PNG, a pixel's "
+        "number is its class) or DIR/groundTruth (BSDS's MATLAB files). The same options give the same weights, bit for bit, on any "
+        "number of threads and after any interruption: Ctrl-C saves, --resume goes on.",
     .example = "dla train photos --model dla46_c --size 128 --batch 64 --epochs 60 --val-split 0.1 --output run\n"
                "dla train photos --output run --model dla46_c --size 128 --batch 64 --epochs 60 --val-split 0.1 --resume\n"
-               "dla train photos --weights dla34.safetensors --reset-head --lr 0.01 --lr-backbone 0.1x --epochs 20 --output run",
+               "dla train photos --weights dla34.safetensors --reset-head --lr 0.01 --lr-backbone 0.1x --epochs 20 --output run\n"
+               "dla train camvid --task segment --model dla34up --base-weights dla34.safetensors --ignore 11 --output run\n"
+               "dla train bsds500 --task edges --model dla34up --base-weights dla34.safetensors --size 416 --output run",
     .options = options,
     .run = run,
 };

@@ -2,6 +2,7 @@
 #include "dense_run.h"
 
 #include "json_output.h"
+#include "number_list.h"
 #include "photo_list.h"
 #include "picture_folder.h"
 #include "progress.h"
@@ -11,24 +12,6 @@
 #include <string.h>
 
 enum { MAX_SCALES = 16 };
-
-/* "0.5,1,1.5" into scales; the library checks their range. */
-static bool parse_scales(const char *text, double scales[MAX_SCALES], size_t *count)
-{
-    *count = 0;
-    for (;;) {
-        char *end;
-        if (*count == MAX_SCALES)
-            return false;
-        scales[*count] = strtod(text, &end);
-        if (end == text || (*end != ',' && *end != '\0'))
-            return false;
-        ++*count;
-        if (*end == '\0')
-            return true;
-        text = end + 1;
-    }
-}
 
 static dla_status read_photograph(const char *path, bool ignore_exif, dla_image **image)
 {
@@ -83,7 +66,7 @@ static int run_list(const struct arguments *arguments, const char *const *kinds,
         return fail_with_usage("%s: another photograph of this name is in the list, and pictures are named after photographs; "
                                "give them one --output each", clash);
     if (scale_text != NULL) {
-        if (!parse_scales(scale_text, scales, &options.scale_count))
+        if (!number_list_parse(scale_text, scales, MAX_SCALES, &options.scale_count))
             return fail_with_usage("--scales is '%s', must be up to %d numbers with commas between them, such as 0.5,1,1.5", scale_text, MAX_SCALES);
         options.scales = scales;
     }

@@ -303,7 +303,9 @@ static const struct map_case map_cases[] = {
     {FUNCTION(copy), 2, 6, 8, 13, 5, 7, 1, 1, 0, .why = "crop"},
     {FUNCTION(transposed_conv), 1, 5, 7, 35, 10, 14, 4, 2, 1, .why = "upsampling by 2"},
     {FUNCTION(transposed_conv), 2, 3, 2, 19, 24, 16, 16, 8, 4, .why = "upsampling by 8"},
-    {FUNCTION(log_softmax), 2, 3, 4, 19, 3, 4, 1, 1, 0, .why = "19 classes"},
+    {FUNCTION(log_softmax), 2, 3, 4, 19, 3, 4, 1, 1, 0, .why = "19 classes, less than a vector of pixels"},
+    {FUNCTION(log_softmax), 1, 2, 37, 2, 2, 37, 1, 1, 0, .why = "boundaries, pixels past the last vector"},
+    {FUNCTION(log_softmax), 1, 1, 17, 300, 1, 17, 1, 1, 0, .why = "more classes than columns"},
 };
 
 static void map_functions_agree_with_the_reference(void **state)

@@ -82,7 +82,7 @@ static void other_formats_stay_whole(void **state)
 enum { KEYS = 8 };
 static void load(int size, bool reduced, float *out)
 {
-    struct sample sample = {PHOTOGRAPH, 0};
+    struct sample sample = {PHOTOGRAPH, 0, NULL};
     struct sample_list list = {&sample, 1};
     dla_augmentation augmentation = DLA_AUGMENTATION_INIT;
     augmentation.min_area = 0.3;
@@ -145,7 +145,7 @@ static void a_file_of_photographs_survives(void **state)
     snprintf(copy, sizeof(copy), "%s/copy.jpg", folder);
     snprintf(command, sizeof(command), "cp '%s' '%s'", TEST_DATA "/images/base_444.jpg", copy);
     assert_int_equal(system(command), 0);
-    struct sample samples[] = {{PHOTOGRAPH, 0}, {copy, 1}, {TEST_DATA "/images/grey.jpg", 0}};
+    struct sample samples[] = {{PHOTOGRAPH, 0, NULL}, {copy, 1, NULL}, {TEST_DATA "/images/grey.jpg", 0, NULL}};
     struct sample_list list = {samples, 3};
     dla_image *pictures[3];
     struct photo_cache *cache, *second;

@@ -23,6 +23,9 @@ frame = np.zeros((5, 7)); frame[0] = frame[-1] = 1; frame[:, 0] = frame[:, -1] =
 diagonal = np.zeros((5, 7)); diagonal[np.arange(5), np.arange(5) + 1] = 1
 savemat(folder / "two_annotators.mat", annotations([frame, diagonal]), do_compression=True)
 savemat(folder / "uncompressed.mat", annotations([diagonal]), do_compression=False)
+square = np.zeros((40, 48)); square[10, 12:36] = square[29, 12:36] = 1; square[10:30, 12] = square[10:30, 35] = 1
+line = np.zeros((40, 48)); line[35] = 1
+savemat(folder / "square.mat", annotations([square, square, square + line, line]), do_compression=True)
 savemat(folder / "no_ground_truth.mat", {"something_else": diagonal}, do_compression=True)
 
 # height, width, then rows of the map and of its thinned form, as text

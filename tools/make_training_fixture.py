@@ -23,6 +23,25 @@ def numbers(tensor):
     return [float(f"{v:.9g}") for v in (values.sum(), np.abs(values).sum(), (values * probe).sum())]
 
 
+def steps(net, images, loss_of):
+    """Trains with the formula's parameters; returns the numbers of losses, first gradients and final state."""
+    training_fixture.load(net)
+    net = net.double().train()
+    trained = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD([p for _, p in trained], lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
+    losses, gradients = [], {}
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        loss = loss_of(net(images))
+        loss.backward()
+        losses.append(float(f"{loss.item():.9g}"))
+        if step == 0:
+            gradients = {name: numbers(p.grad) for name, p in trained}
+        optimiser.step()
+    state = {name: numbers(t) for name, t in net.state_dict().items() if t.is_floating_point()}
+    return dict(rate=RATE, momentum=MOMENTUM, decay=DECAY, losses=losses, gradients=gradients, state=state)
+
+
 def main():
     fixture = []
     torch.set_num_threads(1)
@@ -31,21 +50,8 @@ def main():
     for config in NETWORKS:
         net = dla.DLA(config["levels"], config["channels"], num_classes=CLASSES, cardinality=config.get("cardinality", 1),
                       base_width=config.get("base_width", 64), block=BLOCKS[config["block"]], shortcut_root=config["residual_root"])
-        training_fixture.load(net)
-        net = net.double().train()
-        optimiser = torch.optim.SGD(net.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
-        losses, gradients = [], {}
-        for step in range(STEPS):
-            optimiser.zero_grad()
-            loss = torch.nn.functional.cross_entropy(net(images), labels)
-            loss.backward()
-            losses.append(float(f"{loss.item():.9g}"))
-            if step == 0:
-                gradients = {name: numbers(p.grad) for name, p in net.named_parameters()}
-            optimiser.step()
-        state = {name: numbers(t) for name, t in net.state_dict().items() if t.is_floating_point()}
-        fixture.append(dict(config=dict(config, num_classes=CLASSES), batch=BATCH, height=HEIGHT, width=WIDTH, rate=RATE, momentum=MOMENTUM, decay=DECAY,
-                            losses=losses, gradients=gradients, state=state))
+        result = steps(net, images, lambda logits: torch.nn.functional.cross_entropy(logits, labels))
+        fixture.append(dict(config=dict(config, num_classes=CLASSES), batch=BATCH, height=HEIGHT, width=WIDTH, **result))
     sys.stdout.write("[\n" + ",\n".join(json.dumps(case) for case in fixture) + "\n]\n")
 
 

@@ -691,6 +691,13 @@ typedef struct dla_augmentation {
 } dla_augmentation;
 #define DLA_AUGMENTATION_INIT { 0.08, 1.0, 3.0 / 4.0, 4.0 / 3.0, 0.5, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, DLA_INTERPOLATION_BILINEAR }
 
+/* What a network is trained or scored for. */
+typedef enum dla_task {
+    DLA_TASK_CLASSIFY,       /* a class for a photograph */
+    DLA_TASK_SEGMENT,        /* a class for every pixel */
+    DLA_TASK_EDGES           /* boundary or not, for every pixel */
+} dla_task;
+
 typedef enum dla_schedule {
     DLA_SCHEDULE_STEP,       /* rate * factor ^ floor(epoch / every) */
     DLA_SCHEDULE_POLY,       /* rate * (1 - progress) ^ power */
@@ -701,6 +708,21 @@ typedef enum dla_initialisation {
     DLA_INITIALISATION_AUTHORS,   /* convolutions N(0, sqrt(2 / (kernel^2 * out_channels))), classifier too */
     DLA_INITIALISATION_TIMM       /* the same, the classifier uniform as PyTorch's layers */
 } dla_initialisation;
+
+/* What training a network for every pixel needs beside the rest. The defaults are the authors' for segmentation; for boundaries
+ * they take scale 1 and any angle (rotation 180). */
+typedef struct dla_dense_recipe {
+    size_t struct_size;
+    const char *class_names;         /* segmentation: text file, a class a line; NULL: as many as the largest label asks for */
+    int ignore;                      /* segmentation: label that does not count, -1: none */
+    const double *class_weights;     /* segmentation: (class_weight_count) factors on the loss of each class; NULL: 1 */
+    size_t class_weight_count;
+    double edge_weight;              /* boundaries: factor on the loss of boundary pixels */
+    int annotators;                  /* boundaries: so many must have drawn one; where fewer did, a pixel does not count */
+    double min_scale, max_scale;     /* of the photograph before a square is cut out of it */
+    double rotation;                 /* largest angle, degrees */
+} dla_dense_recipe;
+#define DLA_DENSE_RECIPE_INIT { sizeof(dla_dense_recipe), NULL, 255, NULL, 0, 10.0, 3, 0.5, 2.0, 10.0 }
 
 /* What a training run is made of. The defaults are the authors' ImageNet recipe (docs/training.md). */
 typedef struct dla_train_options {
@@ -735,10 +757,14 @@ typedef struct dla_train_options {
     bool fast_decode;                       /* large JPEGs are decoded at 1/2, 1/4 or 1/8 where the random crop still is larger than the
                                              * training image: a little less sharp, much faster; not with a cache, which keeps them whole */
     bool checkpoint_activations;            /* keep some maps for backward and compute the others again: less memory, same gradients */
+    dla_task task;                          /* what is trained: a class for a photograph, or for every pixel */
+    const dla_dense_recipe *dense;          /* of a class for every pixel; NULL: the defaults */
+    const char *base_weights;               /* of a class for every pixel: the base starts as this classifier; NULL: from chance */
+    int validation_epochs;                  /* validate every so many epochs, and after the last */
 } dla_train_options;
 #define DLA_TRAIN_OPTIONS_INIT { sizeof(dla_train_options), NULL, NULL, false, 224, 256, 120, 0, 1, 0.1, 0.9, 1e-4, false, true, \
     DLA_SCHEDULE_STEP, 30.0, 0.1, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, DLA_INITIALISATION_AUTHORS, DLA_AUGMENTATION_INIT, 0.875, 0, \
-    0.0, false, false, NULL, false, NULL, 1.0, 0, 3, 0, 0, 0, NULL, false, false }
+    0.0, false, false, NULL, false, NULL, 1.0, 0, 3, 0, 0, 0, NULL, false, false, DLA_TASK_CLASSIFY, NULL, NULL, 1 }
 
 typedef enum dla_train_event_kind {
     DLA_TRAIN_STARTED,   /* what was found; steps and epochs are known */
@@ -755,13 +781,16 @@ typedef struct dla_train_event {
     double loss, top1;                  /* of the step; of the epoch's training: means */
     double rate;                        /* learning rate */
     double images_per_second, seconds_left;
-    double val_loss, val_top1;          /* EPOCH: NaN without validation photographs */
+    double val_loss, val_top1;          /* EPOCH: NaN where nothing was validated */
     bool best;                          /* EPOCH: the best so far */
     size_t train_count, val_count, skipped_count;
     int class_count;
     const char *message;                /* SKIPPED: path, reason and consequence */
     int64_t activation_bytes;           /* STARTED: maps and their gradients in memory */
     int64_t activation_bytes_kept;      /* STARTED: the same without checkpoint_activations */
+    /* What top1 and val_top1 are, "top-1" and "top-1"; for every pixel top1 is the share of pixels that are right, "pixels right",
+     * and val_top1 the "mean IoU", or of boundaries the largest "pixel F", which knows no tolerance. */
+    const char *score_name, *val_score_name;
 } dla_train_event;
 
 /* Called on the thread that trains. Return false to stop: the step's result is saved, the run can be resumed. */

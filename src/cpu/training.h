@@ -73,6 +73,10 @@ struct training_kernels {
     void (*transposed_conv_backward)(const struct window_shape *shape, const float *weight, struct const_view in,
                                      struct const_view out_gradient, struct map_view in_gradient, float *weight_gradient);
 
+    /* in_gradient = [in_gradient +] gradient - exp(out) * sum over channels of gradient: out are logarithms of probabilities. */
+    void (*log_softmax_backward)(int64_t pixels, int channels, struct const_view out, struct const_view out_gradient,
+                                 struct map_view in_gradient, bool accumulate);
+
     size_t (*conv_data_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
     void (*conv_data_gradient)(const struct conv_data_gradient_call *call);
     size_t (*conv_weight_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);

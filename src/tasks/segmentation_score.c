@@ -8,6 +8,8 @@
  *
  * Every image counts into a matrix of its own first: workers meet once an image, not once a pixel.
  */
+#include "tasks/segmentation_score.h"
+
 #include "base/memory.h"
 #include "base/status.h"
 #include "image/label_map.h"
@@ -97,11 +99,12 @@ double dla_segmentation_iou(const dla_segmentation_scores *scores, int index)
     return either ? (double)counts.correct / (double)either : NAN;
 }
 
-static void summarise(dla_segmentation_scores *scores)
+void segmentation_summarise(dla_segmentation_scores *scores)
 {
     int64_t correct = 0, pixels = 0;
     int occurring = 0, labelled = 0;
 
+    scores->mean_iou = scores->class_accuracy = 0;
     for (int c = 0; c < scores->classes; c++) {
         struct class_counts counts = counts_of_class(scores, c);
         double iou = dla_segmentation_iou(scores, c);
@@ -142,7 +145,7 @@ dla_status dla_segmentation_score(const char *predictions, const char *labels, i
         status = file_pairs_score(files.count, count_pair, &evaluation, options);
     if (status == DLA_OK) {
         *scores = (dla_segmentation_scores){ .images = files.count, .classes = classes, .confusion = evaluation.confusion };
-        summarise(scores);
+        segmentation_summarise(scores);
     } else {
         memory_free(evaluation.confusion);
     }

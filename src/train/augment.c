@@ -158,6 +158,22 @@ static void jitter(float *colours, int size, const dla_augmentation *o, uint64_t
         }
 }
 
+void augment_colours(float *colours, int size, const dla_augmentation *o, uint64_t key, float *scratch)
+{
+    jitter(colours, size, o, key, scratch);
+    if (o->lighting > 0.0)
+        add_lighting(colours, size * size, o->lighting, key);
+}
+
+void normalise_colours(const float *colours, int size, const float mean[3], const float std[3], float *output)
+{
+    for (int c = 0; c < 3; c++) {
+        float scale = 1.0f / (255.0f * std[c]), shift = -mean[c] / std[c];
+        for (int p = 0; p < size * size; p++)
+            output[3 * p + c] = colours[3 * p + c] * scale + shift;
+    }
+}
+
 dla_status augment(const dla_image *image, int full_height, int full_width, const dla_augmentation *o, int size, const float mean[3],
                    const float std[3], uint64_t key, uint8_t *pixels, float *colours, float *output)
 {
@@ -176,13 +192,7 @@ dla_status augment(const dla_image *image, int full_height, int full_width, cons
         for (int x = 0; x < size; x++)
             for (int c = 0; c < 3; c++)
                 colours[(y * size + x) * 3 + c] = (float)pixels[(y * size + (mirrored ? size - 1 - x : x)) * 3 + c];
-    jitter(colours, size, o, key, output);
-    if (o->lighting > 0.0)
-        add_lighting(colours, size * size, o->lighting, key);
-    for (int c = 0; c < 3; c++) {
-        float scale = 1.0f / (255.0f * std[c]), shift = -mean[c] / std[c];
-        for (int p = 0; p < size * size; p++)
-            output[3 * p + c] = colours[3 * p + c] * scale + shift;
-    }
+    augment_colours(colours, size, o, key, output);
+    normalise_colours(colours, size, mean, std, output);
     return DLA_OK;
 }

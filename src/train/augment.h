@@ -18,4 +18,11 @@ struct resize_box augment_box(int height, int width, const dla_augmentation *opt
 dla_status augment(const dla_image *image, int full_height, int full_width, const dla_augmentation *options, int size, const float mean[3],
                    const float std[3], uint64_t key, uint8_t *pixels, float *colours, float *output);
 
+/* The second half of it: brightness, contrast, saturation, sharpness and lighting of colours, (size, size, 3) in 0 .. 255, in place.
+ * scratch: two rows, size * 3 floats each. */
+void augment_colours(float *colours, int size, const dla_augmentation *options, uint64_t key, float *scratch);
+
+/* output: (size, size, 3). */
+void normalise_colours(const float *colours, int size, const float mean[3], const float std[3], float *output);
+
 #endif

@@ -60,7 +60,12 @@ static const char *label_of(const char *name)
     return name;
 }
 
-/* Card and class names (as `wnids`: what the folders are called, whatever the labels say); `room` more entries are left free at the end. */
+static bool has_folders(const struct run_identity *identity)
+{
+    return identity->architecture->down_ratio == 0;
+}
+
+/* Card and class names (folders' as `wnids`, too: what they are called, whatever the labels say); `room` more entries are left free at the end. */
 static dla_status card_entries(const struct run_identity *identity, struct arena *arena, int room, struct metadata_entry **entries,
                                int *count)
 {
@@ -71,8 +76,8 @@ static dla_status card_entries(const struct run_identity *identity, struct arena
         return status_out_of_memory((size_t)identity->class_count * sizeof(*labels), "a checkpoint");
     for (int c = 0; c < identity->class_count; c++)
         labels[c] = label_of(identity->classes[c]);
-    dla_status status =
-        model_card_to_metadata(identity->architecture, identity->preprocessing, labels, identity->classes, arena, &card, &card_count);
+    dla_status status = model_card_to_metadata(identity->architecture, identity->preprocessing, labels,
+                                               has_folders(identity) ? identity->classes : NULL, arena, &card, &card_count);
     if (status != DLA_OK)
         return status;
     *entries = arena_allocate_array(arena, (size_t)card_count + (size_t)room, sizeof(**entries));
@@ -188,16 +193,18 @@ static dla_status check_identity(const struct tensor_file *file, const struct ru
     dla_status status = model_card_read(file, &card);
     if (status != DLA_OK)
         return status;
+    const char *const *names = has_folders(identity) ? card.wnids : card.labels;
+    int name_count = has_folders(identity) ? card.wnid_count : card.label_count;
     if (!card.has_architecture || strcmp(card.architecture.name, identity->architecture->name) != 0)
         status = status_set(DLA_ERROR_MISMATCH, "%s: is a checkpoint of %s, not of %s; choose another --output, or the same --model",
                             file->path, card.has_architecture ? card.architecture.name : "another network", identity->architecture->name);
-    else if (card.wnid_count != identity->class_count)
-        status = status_set(DLA_ERROR_MISMATCH, "%s: was trained on %d classes, the photographs have %d", file->path, card.wnid_count,
+    else if (name_count != identity->class_count)
+        status = status_set(DLA_ERROR_MISMATCH, "%s: was trained on %d classes, the photographs have %d", file->path, name_count,
                             identity->class_count);
     for (int c = 0; c < identity->class_count && status == DLA_OK; c++)
-        if (strcmp(card.wnids[c], identity->classes[c]) != 0)
-            status = status_set(DLA_ERROR_MISMATCH, "%s: class %d was called '%s' and is now '%s'; give the folder its old name back",
-                                file->path, c, card.wnids[c], identity->classes[c]);
+        if (strcmp(names[c], identity->classes[c]) != 0)
+            status = status_set(DLA_ERROR_MISMATCH, "%s: class %d was called '%s' and is now '%s'; give it its old name back", file->path,
+                                c, names[c], identity->classes[c]);
     model_card_free(&card);
     position_entries(identity, state, expected);
     for (int i = 0; i < POSITION_ENTRIES && status == DLA_OK; i++) {

@@ -9,12 +9,16 @@
 
 #include "train/parameter_block.h"
 
+#include <math.h>
+
+#define NO_SCORE (-HUGE_VAL)
+
 struct run_state {
     struct parameter_block parameters;
     float *velocity;               /* block */
     float *average;                /* block, or NULL */
     int64_t step;                  /* steps done */
-    double best;                   /* validation top-1, -1: none yet */
+    double best;                   /* validation score, NO_SCORE: none yet */
     double epoch_loss, epoch_top1; /* sums over the steps done in the current epoch */
 };
 
@@ -22,7 +26,7 @@ struct run_state {
 struct run_identity {
     const dla_architecture *architecture;
     const dla_preprocessing *preprocessing;
-    const char *const *classes;
+    const char *const *classes; /* what the folders are called, or what the pixels' classes are */
     int class_count;
     uint64_t seed;
     int64_t steps, epoch_steps;

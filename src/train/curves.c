@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "base/text_stream.h"
 
+#include <ctype.h>
 #include <jansson.h>
 #include <math.h>
 #include <stddef.h>
@@ -35,6 +36,7 @@ struct point {
 struct curve {
     struct point *points;
     size_t count, capacity;
+    char score[32], val_score[32]; /* what top1 and val_top1 are */
 };
 
 static double real_of(const json_t *object, const char *key)
@@ -55,6 +57,18 @@ static dla_status add_point(struct curve *curve, struct point point)
     }
     curve->points[curve->count++] = point;
     return DLA_OK;
+}
+
+/* Names come out of a file and go into XML: letters, digits, blanks and '-' are kept. */
+static void take_name(char name[32], const json_t *text)
+{
+    size_t length = 0;
+    const char *c = json_string_value(text);
+    for (; c && *c && length < 31; c++)
+        if (isalnum((unsigned char)*c) || *c == ' ' || *c == '-')
+            name[length++] = *c;
+    if (c)
+        name[length] = '\0';
 }
 
 /* Steps become epochs: the last finished epoch says how many make one. */
@@ -84,6 +98,8 @@ static dla_status read_log(const char *path, struct curve *curve)
                               .val_loss = real_of(object, "val_loss")};
         point.val_top1 = real_of(object, "val_top1");
         point.is_epoch = kind && strcmp(kind, "epoch") == 0;
+        take_name(curve->score, json_object_get(object, "score"));
+        take_name(curve->val_score, json_object_get(object, "val_score"));
         if (point.is_epoch && real_of(object, "epoch") > 0.0)
             epoch_steps = point.epoch / real_of(object, "epoch");
         last_step = point.epoch;
@@ -171,7 +187,12 @@ static void draw(FILE *out, const struct curve *curve)
     draw_line(out, curve, &loss, offsetof(struct point, loss), false, 0.0, "faint");
     draw_line(out, curve, &loss, offsetof(struct point, loss), false, 0.95, "train");
     draw_line(out, curve, &loss, offsetof(struct point, val_loss), true, 0.0, "val");
-    draw_axes(out, &accuracy, "top-1", true);
+    char title[80];
+    if (strcmp(curve->score, curve->val_score) == 0)
+        snprintf(title, sizeof(title), "%s", curve->score);
+    else
+        snprintf(title, sizeof(title), "%s, validation: %s", curve->score, curve->val_score);
+    draw_axes(out, &accuracy, title, true);
     draw_line(out, curve, &accuracy, offsetof(struct point, top1), true, 0.0, "train");
     draw_line(out, curve, &accuracy, offsetof(struct point, val_top1), true, 0.0, "val");
     for (int i = 0; i <= 5; i++)
@@ -187,7 +208,7 @@ static void draw(FILE *out, const struct curve *curve)
 dla_status dla_train_plot(const char *run)
 {
     char path[PATH_SIZE];
-    struct curve curve = {0};
+    struct curve curve = {.score = "top-1", .val_score = "top-1"};
     struct text_stream stream;
     if (run == NULL)
         return status_set(DLA_ERROR_ARGUMENT, "no run to plot");

@@ -31,7 +31,7 @@ static dla_status add_sample(struct builder *b, const char *path, int label)
     const char *copy = arena_copy_string(&b->dataset->arena, path);
     if (copy == NULL)
         return status_out_of_memory(strlen(path), "a list of photographs");
-    b->samples[b->count++] = (struct sample){copy, label};
+    b->samples[b->count++] = (struct sample){.path = copy, .label = label};
     return DLA_OK;
 }
 
@@ -204,8 +204,7 @@ static uint64_t hash_path(const char *path, size_t root_length)
     return hash;
 }
 
-/* Moves floor(share * n) of each class's n photographs from train to val. */
-static dla_status hold_out(struct dataset *dataset, double share, size_t root_length)
+dla_status dataset_hold_out(struct dataset *dataset, double share, size_t root_length)
 {
     size_t count = dataset->train.count, train = 0, val = 0;
     struct ranked *ranked = memory_allocate((count + 1) * sizeof(*ranked));
@@ -260,7 +259,7 @@ static dla_status open_folder(const char *path, double validation, struct builde
         status = read_tree(b, train, &dataset->train);
     if (status != DLA_OK)
         return status;
-    return val ? read_tree(b, val, &dataset->val) : hold_out(dataset, validation, strlen(train));
+    return val ? read_tree(b, val, &dataset->val) : dataset_hold_out(dataset, validation, strlen(train));
 }
 
 dla_status dataset_open(const char *path, double validation, struct dataset *dataset)
@@ -279,7 +278,7 @@ dla_status dataset_open(const char *path, double validation, struct dataset *dat
             status = read_list(&b, path, text);
             memory_free(text);
             if (status == DLA_OK)
-                status = hold_out(&made, validation, 0);
+                status = dataset_hold_out(&made, validation, 0);
         }
     } else {
         status = open_folder(path, validation, &b);

@@ -17,6 +17,7 @@
 struct sample {
     const char *path;
     int label;
+    const char *target; /* dense_dataset.h: the file with its pixels' labels; else NULL */
 };
 
 struct sample_list {
@@ -34,5 +35,8 @@ struct dataset {
 /* validation: share of the photographs of each class to hold out, in [0, 1); ignored where the data set has its own. */
 dla_status dataset_open(const char *path, double validation, struct dataset *dataset);
 void dataset_close(struct dataset *dataset);
+
+/* Moves floor(share * n) of each class's n photographs from train to val; root_length: what of their paths does not count. */
+dla_status dataset_hold_out(struct dataset *dataset, double share, size_t root_length);
 
 #endif

@@ -38,6 +38,7 @@ struct loader {
     dla_status failure;
     char failure_message[1024];
     _Atomic(dla_image *) *cache; /* per sample, or NULL */
+    _Atomic(uint8_t *) *targets; /* the same of labels of pixels, of the photograph's size */
     atomic_bool *unreadable;     /* per sample: reported */
     struct problem *problems, **last_problem;
     size_t problem_count;
@@ -133,6 +134,42 @@ static dla_status decoded(struct loader *loader, size_t index, const struct crop
     return status;
 }
 
+/* The labels of a photograph's pixels; *owned where the caller frees them. */
+static dla_status read_target(struct loader *loader, size_t index, const dla_image *image, struct label_map *target, bool *owned)
+{
+    const struct sample *sample = &loader->options.samples->samples[index];
+    *owned = loader->targets == NULL;
+    *target = (struct label_map){.height = dla_image_height(image), .width = dla_image_width(image)};
+    if (loader->targets && (target->labels = atomic_load(&loader->targets[index])) != NULL)
+        return DLA_OK;
+    dla_status status = dense_target_read(loader->options.target, sample->target, sample->path, target->height, target->width, target);
+    if (status == DLA_OK && loader->targets) {
+        uint8_t *expected = NULL;
+        if (!atomic_compare_exchange_strong(&loader->targets[index], &expected, target->labels)) {
+            label_map_free(target);
+            target->labels = expected;
+        }
+    }
+    return status;
+}
+
+/* Photograph and labels of its pixels, (size, size, 3) and (size, size). */
+static dla_status augment_with_target(struct loader *loader, struct slot *slot, int place, size_t index, const dla_image *image,
+                                      float *colours, float *input)
+{
+    const struct loader_options *o = &loader->options;
+    struct label_map target;
+    bool owned;
+    dla_status status = read_target(loader, index, image, &target, &owned);
+    if (status != DLA_OK)
+        return status;
+    status = augment_dense(image, &target, o->dense, slot->size, o->mean, o->std, slot->keys[place], colours, input,
+                           slot->batch.maps + (size_t)place * (size_t)slot->size * (size_t)slot->size);
+    if (owned)
+        label_map_free(&target);
+    return status;
+}
+
 /* One sample, or the next readable one behind it in the list. */
 static dla_status load_sample(struct loader *loader, struct slot *slot, int place, uint8_t *pixels, float *colours)
 {
@@ -148,8 +185,10 @@ static dla_status load_sample(struct loader *loader, struct slot *slot, int plac
             report_problem(loader, index);
             continue;
         }
-        dla_status status = augment(photograph.image, photograph.full_height, photograph.full_width, o->augmentation, slot->size, o->mean,
-                                    o->std, slot->keys[place], pixels, colours, slot->batch.inputs + (size_t)place * floats);
+        float *input = slot->batch.inputs + (size_t)place * floats;
+        dla_status status = o->dense ? augment_with_target(loader, slot, place, index, photograph.image, colours, input)
+                                     : augment(photograph.image, photograph.full_height, photograph.full_width, o->augmentation, slot->size,
+                                               o->mean, o->std, slot->keys[place], pixels, colours, input);
         slot->batch.labels[place] = o->samples->samples[index].label;
         if (photograph.owned)
             dla_image_destroy(photograph.image);
@@ -212,10 +251,14 @@ dla_status loader_create(const struct loader_options *options, struct loader **l
     bool enough = made->unreadable && made->threads;
     if (options->cache)
         enough = (made->cache = memory_allocate_zeroed(count + 1, sizeof(*made->cache))) != NULL && enough;
+    if (options->cache && options->dense)
+        enough = (made->targets = memory_allocate_zeroed(count + 1, sizeof(*made->targets))) != NULL && enough;
     for (int i = 0; i < LOADER_DEPTH; i++) {
         struct slot *slot = &made->slots[i];
         slot->batch.inputs = memory_allocate_aligned(64, floats * sizeof(float));
         slot->batch.labels = memory_allocate_zeroed(batch, sizeof(*slot->batch.labels));
+        if (options->dense)
+            enough = (slot->batch.maps = memory_allocate(floats / 3)) != NULL && enough;
         slot->indices = memory_allocate_zeroed(batch, sizeof(*slot->indices));
         slot->keys = memory_allocate_zeroed(batch, sizeof(*slot->keys));
         enough = enough && slot->batch.inputs && slot->batch.labels && slot->indices && slot->keys;
@@ -250,12 +293,16 @@ void loader_destroy(struct loader *loader)
     for (int i = 0; i < LOADER_DEPTH; i++) {
         memory_free(loader->slots[i].batch.inputs);
         memory_free(loader->slots[i].batch.labels);
+        memory_free(loader->slots[i].batch.maps);
         memory_free(loader->slots[i].indices);
         memory_free(loader->slots[i].keys);
     }
     for (size_t i = 0; loader->cache && i < loader->options.samples->count; i++)
         dla_image_destroy(atomic_load(&loader->cache[i]));
+    for (size_t i = 0; loader->targets && i < loader->options.samples->count; i++)
+        memory_free(atomic_load(&loader->targets[i]));
     memory_free((void *)loader->cache);
+    memory_free((void *)loader->targets);
     memory_free(loader->unreadable);
     memory_free(loader->threads);
     pthread_cond_destroy(&loader->work);

@@ -2,11 +2,14 @@
  *
  * The list of what to load is laid down batch by batch by the one who trains (loader_request); threads decode and augment
  * sample by sample, and loader_next waits for the oldest batch to be complete. What a sample looks like depends on its key
- * alone. A photograph that cannot be read is reported once and its place is taken by another one, the same every time.
+ * alone. A photograph that cannot be read is reported once and its place is taken by another one, the same every time; a
+ * file of labels that does not fit its photograph ends the work.
  */
 #ifndef DLA_TRAIN_LOADER_H
 #define DLA_TRAIN_LOADER_H
 
+#include "tasks/dense_target.h"
+#include "train/augment_dense.h"
 #include "train/dataset.h"
 #include "train/photo_cache.h"
 
@@ -19,11 +22,14 @@ struct loader_options {
     bool cache;               /* keep decoded photographs in memory */
     struct photo_cache *disk; /* keep them there, too; NULL: nowhere */
     bool reduced; /* decode large JPEGs at a fraction of their size where the crop stays larger than the image; not what is kept */
+    const struct dense_augmentation *dense;    /* samples have targets; NULL: they have labels */
+    const struct dense_target_options *target; /* with dense: how these are read */
 };
 
 struct loaded_batch {
     float *inputs; /* (batch, size, size, 3), of the size asked for */
     int *labels;   /* (batch) */
+    uint8_t *maps; /* (batch, size, size): with dense, a class for every pixel, or TARGET_IGNORED */
 };
 
 enum { LOADER_DEPTH = 3 }; /* batches in memory: one in use, the others being filled */

@@ -24,7 +24,7 @@ static double normal_draw(uint64_t key, uint64_t i)
 
 bool is_classifier_parameter(const struct parameter *p)
 {
-    return strncmp(p->name, "fc.", 3) == 0;
+    return strncmp(p->name, "fc.", 3) == 0 || strncmp(p->name, "up.", 3) == 0; /* up: enlarges the classes' maps */
 }
 
 /* Bilinear interpolation, one channel's kernel: what every upsampling starts from (paper section 4.2). */

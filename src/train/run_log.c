@@ -91,8 +91,8 @@ dla_status run_log_event(struct run_log *log, const dla_train_event *e)
                           epoch ? "epoch" : "step", e->epoch, e->step, number(a, e->loss), number(b, e->top1), number(r, e->rate),
                           number(s, e->images_per_second));
     if (written >= 0 && epoch)
-        written = fprintf(log->file, ", \"val_loss\": %s, \"val_top1\": %s, \"best\": %s", number(c, e->val_loss), number(d, e->val_top1),
-                          e->best ? "true" : "false");
+        written = fprintf(log->file, ", \"val_loss\": %s, \"val_top1\": %s, \"best\": %s, \"score\": \"%s\", \"val_score\": \"%s\"",
+                          number(c, e->val_loss), number(d, e->val_top1), e->best ? "true" : "false", e->score_name, e->val_score_name);
     if (written < 0 || fputs("}\n", log->file) == EOF)
         return status_from_errno(log->path, "write");
     dla_status status = event_file_scalar(log->events, e->step, epoch ? "epoch/loss" : "train/loss", e->loss);

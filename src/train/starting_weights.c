@@ -6,6 +6,7 @@
 #include "train/recipe.h"
 #include "weights/bind.h"
 
+#include <stdio.h>
 #include <string.h>
 
 dla_status starting_weights_read(const char *path, const dla_architecture *architecture, bool reset_head,
@@ -18,7 +19,7 @@ dla_status starting_weights_read(const char *path, const dla_architecture *archi
     dla_status status = tensor_file_open(path, &file);
     if (status != DLA_OK)
         return status;
-    const struct tensor_view *classifier = tensor_file_find(file, "fc.weight");
+    const struct tensor_view *classifier = tensor_file_find(file, architecture->down_ratio > 0 ? "fc.0.weight" : "fc.weight");
     if (classifier && classifier->rank >= 1 && classifier->shape[0] > 0 && classifier->shape[0] < 1000000)
         source.num_classes = (int)classifier->shape[0];
     if (!reset_head && source.num_classes != architecture->num_classes)
@@ -41,12 +42,45 @@ dla_status starting_weights_read(const char *path, const dla_architecture *archi
     return status;
 }
 
+dla_status base_weights_read(const char *path, const dla_architecture *architecture, struct parameter_block *parameters)
+{
+    struct tensor_file *file = NULL;
+    struct bound_weights weights = {0};
+    dla_network *network = NULL;
+    dla_architecture source = *architecture;
+    source.down_ratio = 0;
+    source.num_classes = 0;
+    dla_status status = tensor_file_open(path, &file);
+    if (status != DLA_OK)
+        return status;
+    const struct tensor_view *classifier = tensor_file_find(file, "fc.weight");
+    if (classifier && classifier->rank >= 1 && classifier->shape[0] > 0 && classifier->shape[0] < 1000000)
+        source.num_classes = (int)classifier->shape[0];
+    status = dla_network_create(&source, &network);
+    if (status == DLA_OK)
+        status = weights_bind(&network->graph, "the base", file, &weights);
+    for (int i = 0; i < parameters->graph->parameter_count && status == DLA_OK; i++) {
+        const struct parameter *p = &parameters->graph->parameters[i];
+        int from = strncmp(p->name, "base.", 5) == 0 ? graph_find_parameter(&network->graph, p->name + 5) : NO_PARAMETER;
+        if (from != NO_PARAMETER)
+            memcpy(parameters->values + parameters->offsets[i], weights.values[from], (size_t)p->elements * sizeof(float));
+    }
+    bound_weights_free(&weights);
+    dla_network_destroy(network);
+    tensor_file_close(file);
+    return status;
+}
+
 dla_status freeze_parameters(const struct graph *graph, const char *level, bool *frozen)
 {
     memset(frozen, 0, (size_t)graph->parameter_count * sizeof(*frozen));
     if (level == NULL)
         return DLA_OK;
+    char inside[32]; /* the levels of a dense network are its base's */
+    snprintf(inside, sizeof(inside), "base.%s", level);
     value last = strncmp(level, "level", 5) == 0 ? graph_find_value(graph, level) : NO_VALUE;
+    if (last == NO_VALUE && strncmp(level, "level", 5) == 0)
+        last = graph_find_value(graph, inside);
     if (last == NO_VALUE)
         return status_set(DLA_ERROR_ARGUMENT, "there is no '%s' to freeze: level0 to level5", level);
     for (value v = 0; v <= last; v++) {

@@ -414,22 +414,6 @@ static void crop_backward(struct map_size from_size, struct map_size to_size, in
                     (struct map_view){to.data + (int64_t)y * to_size.width * to.pixel_stride, to.pixel_stride}, true);
 }
 
-/* in' = g - softmax * sum(g), with softmax = exp(out). */
-static void log_softmax_backward(int64_t pixels, int channels, struct const_view out, struct const_view gradient, struct map_view to,
-                                 bool accumulate)
-{
-    for (int64_t p = 0; p < pixels; p++) {
-        double sum = 0.0;
-        for (int c = 0; c < channels; c++)
-            sum += (double)gradient.data[p * gradient.stride + c];
-        for (int c = 0; c < channels; c++) {
-            float *element = to.data + p * to.pixel_stride + c;
-            float share = (float)((double)gradient.data[p * gradient.stride + c] - exp((double)out.data[p * out.stride + c]) * sum);
-            *element = accumulate ? *element + share : share;
-        }
-    }
-}
-
 static void image_task(void *context, int image, int worker)
 {
     const struct image_job *job = context;
@@ -479,7 +463,7 @@ static void image_task(void *context, int image, int worker)
         crop_backward(from_size, to_size, channels, k, from, to);
         return;
     case STEP_LOG_SOFTMAX:
-        log_softmax_backward(pixels, channels, constant(image_of(tape, step->out, value_map(tape, step->out), image)), from, to, add);
+        k->log_softmax_backward(pixels, channels, constant(image_of(tape, step->out, value_map(tape, step->out), image)), from, to, add);
         return;
     case STEP_CONV:
     case STEP_NORM:

@@ -15,6 +15,8 @@
 #include "net/network.h"
 #include "train/checkpoint.h"
 #include "train/counter_random.h"
+#include "train/dense_loss.h"
+#include "train/dense_task.h"
 #include "train/loader.h"
 #include "train/loss.h"
 #include "train/optimiser.h"
@@ -22,7 +24,7 @@
 #include "train/run_log.h"
 #include "train/starting_weights.h"
 #include "train/tape.h"
-#include "train/validate.h"
+#include "train/validate_dense.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -61,7 +63,8 @@ struct run {
     int64_t order_epoch; /* -1: none yet */
     size_t *indices;     /* (batch) of a request */
     uint64_t *keys;
-    int *mixed_labels; /* (batch) */
+    int *mixed_labels;       /* (batch) */
+    struct dense_task dense; /* where every pixel has a class */
     double images_per_second;
     bool stopped;
 };
@@ -69,6 +72,11 @@ struct run {
 static uint64_t stream_key(const struct run *run, enum stream stream, uint64_t part)
 {
     return counter_key(counter_key(run->options->seed, (uint64_t)stream), part);
+}
+
+static bool is_dense(const struct run *run)
+{
+    return run->options->task != DLA_TASK_CLASSIFY;
 }
 
 /* ---- making a run ---- */
@@ -104,6 +112,7 @@ static dla_status check_options(const char *data, const dla_train_options *o)
         {"flip", o->augmentation.flip, 0, 1},
         {"checkpoint interval", o->checkpoint_steps, 0, 1e9},
         {"step epochs", o->step_epochs, 1e-6, 1e6},
+        {"validation interval", o->validation_epochs, 1, 1e6},
     };
     if (data == NULL || o->architecture == NULL || o->output == NULL)
         return status_set(DLA_ERROR_ARGUMENT, "training needs data, an architecture and an output folder");
@@ -111,8 +120,15 @@ static dla_status check_options(const char *data, const dla_train_options *o)
         if (!(ranges[i].number >= ranges[i].low && ranges[i].number <= ranges[i].high))
             return status_set(DLA_ERROR_ARGUMENT, "%s is %g, legal are %g to %g", ranges[i].name, ranges[i].number, ranges[i].low,
                               ranges[i].high);
-    if (o->architecture->down_ratio > 0)
-        return status_set(DLA_ERROR_UNSUPPORTED, "%s predicts a class for every pixel; training takes classifiers", o->architecture->name);
+    if (o->task < DLA_TASK_CLASSIFY || o->task > DLA_TASK_EDGES)
+        return status_set(DLA_ERROR_ARGUMENT, "task %d is none: 0 classify, 1 segment, 2 edges", (int)o->task);
+    if (o->task == DLA_TASK_CLASSIFY && (o->architecture->down_ratio > 0 || o->base_weights))
+        return status_set(DLA_ERROR_ARGUMENT, "%s predict%s a class for every pixel; that is trained by the tasks segment and edges",
+                          o->architecture->down_ratio > 0 ? o->architecture->name : "networks with base weights",
+                          o->architecture->down_ratio > 0 ? "s" : "");
+    if (o->weights && o->base_weights)
+        return status_set(DLA_ERROR_ARGUMENT, "weights to start from are given twice: the whole network's (%s) and its base's (%s)",
+                          o->weights, o->base_weights);
     return DLA_OK;
 }
 
@@ -164,6 +180,8 @@ static dla_status prepare_parameters(struct run *run)
     initialise_parameters(parameters, o->initialisation, stream_key(run, STREAM_WEIGHTS, 0));
     if (o->weights)
         status = starting_weights_read(o->weights, &run->architecture, o->reset_head, parameters);
+    if (o->base_weights)
+        status = base_weights_read(o->base_weights, &run->architecture, parameters);
     if (status == DLA_OK)
         status = freeze_parameters(graph, o->freeze, run->frozen);
     for (int i = 0; i < graph->parameter_count && status == DLA_OK; i++)
@@ -180,7 +198,7 @@ static dla_status prepare(struct run *run, const char *data)
     if (status == DLA_OK)
         status = isa_choose(&run->isa);
     if (status == DLA_OK)
-        status = dataset_open(data, o->validation, &run->data);
+        status = is_dense(run) ? dense_task_open(data, o, &run->dense, &run->data) : dataset_open(data, o->validation, &run->data);
     if (status != DLA_OK)
         return status;
     size_t step_images = (size_t)o->batch * (size_t)o->accumulate;
@@ -203,7 +221,7 @@ static dla_status prepare(struct run *run, const char *data)
     run->identity.steps = run->identity.epoch_steps * o->epochs;
     run->identity.size = o->size;
     run->identity.batch = o->batch;
-    run->state.best = -1.0;
+    run->state.best = NO_SCORE;
     run->order_epoch = -1;
     run->order = memory_allocate_zeroed(run->data.train.count, sizeof(*run->order));
     run->indices = memory_allocate_zeroed((size_t)o->batch, sizeof(*run->indices));
@@ -253,6 +271,10 @@ static dla_status prepare_loader(struct run *run)
     memcpy(loader.mean, run->preprocessing.mean, sizeof(loader.mean));
     memcpy(loader.std, run->preprocessing.std, sizeof(loader.std));
     loader.cache = o->cache;
+    if (is_dense(run)) {
+        loader.dense = &run->dense.augmentation;
+        loader.target = &run->dense.target;
+    }
     loader.reduced = o->fast_decode;
     dla_status status = o->cache_file ? photo_cache_open(o->cache_file, &run->data.train, &run->disk) : DLA_OK;
     loader.disk = run->disk;
@@ -276,6 +298,7 @@ static void destroy(struct run *run)
     memory_free(run->indices);
     memory_free(run->keys);
     memory_free(run->mixed_labels);
+    dense_task_close(&run->dense);
     dla_network_destroy(run->network);
     dataset_close(&run->data);
 }
@@ -288,6 +311,8 @@ static dla_train_event event_of(const struct run *run, dla_train_event_kind kind
     dla_train_event e = {
         .kind = kind, .epochs = run->options->epochs, .step = done, .steps = run->identity.steps, .val_loss = NAN, .val_top1 = NAN};
     e.epoch = (int)(done > 0 ? (done - 1) / epoch_steps + 1 : 1);
+    e.score_name = is_dense(run) ? "pixels right" : "top-1";
+    e.val_score_name = run->options->task == DLA_TASK_SEGMENT ? "mean IoU" : is_dense(run) ? "pixel F" : "top-1";
     e.train_count = run->data.train.count;
     e.val_count = run->data.val.count;
     e.class_count = run->data.class_count;
@@ -356,10 +381,29 @@ static void fill_input(struct run *run, const struct loaded_batch *batch, int64_
     targets->share = share;
 }
 
+/* Loss of the tape's output, whose gradient it fills in; *top1: share of photographs, or of labelled pixels, that are right. */
+static double take_loss(struct run *run, const struct loaded_batch *batch, const struct loss_targets *targets, double *top1)
+{
+    const dla_train_options *o = run->options;
+    float scale = 1.0f / (float)o->accumulate;
+    const float *output = tape_output(run->tape, NULL);
+    float *gradient = tape_output_gradient(run->tape);
+    if (is_dense(run)) {
+        int64_t pixels = (int64_t)o->batch * run->tape_size * run->tape_size;
+        struct dense_loss loss =
+            pixel_cross_entropy(pixels, run->data.class_count, output, batch->maps, run->dense.class_weights, scale, gradient);
+        *top1 = loss.labelled ? (double)loss.correct / (double)loss.labelled : 0.0;
+        return loss.loss;
+    }
+    int correct;
+    double loss = cross_entropy(o->batch, run->data.class_count, output, targets, scale, gradient, &correct);
+    *top1 = (double)correct / o->batch;
+    return loss;
+}
+
 static dla_status train_step(struct run *run, double *loss, double *top1)
 {
     const dla_train_options *o = run->options;
-    int classes = run->data.class_count;
     struct parameter_block *parameters = &run->state.parameters;
     *loss = *top1 = 0.0;
     dla_status status = prepare_tape(run);
@@ -370,17 +414,15 @@ static dla_status train_step(struct run *run, double *loss, double *top1)
         int64_t number = run->state.step * o->accumulate + pass;
         const struct loaded_batch *batch;
         struct loss_targets targets;
-        int correct;
+        double right;
         status = loader_next(run->loader, &batch);
         if (status != DLA_OK)
             return status;
         fill_input(run, batch, number, &targets);
         request(run, number + AHEAD);
         tape_forward(run->tape, stream_key(run, STREAM_DROPOUT, (uint64_t)number));
-        *loss += cross_entropy(o->batch, classes, tape_output(run->tape, NULL), &targets, 1.0f / (float)o->accumulate,
-                               tape_output_gradient(run->tape), &correct)
-                 / o->accumulate;
-        *top1 += (double)correct / o->batch / o->accumulate;
+        *loss += take_loss(run, batch, &targets, &right) / o->accumulate;
+        *top1 += right / o->accumulate;
         if (!isfinite(*loss))
             return status_set(DLA_ERROR_ARGUMENT,
                               "the loss is not a number any more at step %" PRId64
@@ -416,6 +458,20 @@ static dla_status save_checkpoint(struct run *run)
     return status == DLA_OK ? checkpoint_write(run->options->output, &run->identity, &run->state, run->options->keep) : status;
 }
 
+static dla_status validate_weights(struct run *run, struct validation *validation)
+{
+    const struct run_state *s = &run->state;
+    const float *values = s->average ? s->average : s->parameters.values;
+    struct dense_validation_options dense = {
+        .target = &run->dense.target, .class_weights = run->dense.class_weights, .preprocessing = &run->preprocessing};
+    dense.threads = run->threads;
+    dense.isa = run->isa;
+    dense.exact = run->options->exact;
+    return is_dense(run) ? validate_dense(&s->parameters, values, &run->data.val, &dense, validation)
+                         : validate(&s->parameters, values, &run->data.val, &run->preprocessing, VALIDATION_BATCH, run->threads, run->isa,
+                                    run->options->exact, validation);
+}
+
 static dla_status finish_epoch(struct run *run)
 {
     const struct run_state *s = &run->state;
@@ -425,15 +481,17 @@ static dla_status finish_epoch(struct run *run)
     e.loss = s->epoch_loss / (double)run->identity.epoch_steps;
     e.top1 = s->epoch_top1 / (double)run->identity.epoch_steps;
     e.rate = learning_rate(run->options, s->step - 1, run->identity.steps, run->identity.epoch_steps);
-    if (run->data.val.count)
-        status = validate(&s->parameters, s->average ? s->average : s->parameters.values, &run->data.val, &run->preprocessing,
-                          VALIDATION_BATCH, run->threads, run->isa, run->options->exact, &validation);
+    bool last = s->step == run->identity.steps;
+    if (run->data.val.count && (last || s->step / run->identity.epoch_steps % run->options->validation_epochs == 0))
+        status = validate_weights(run, &validation);
     if (status != DLA_OK)
         return status;
     e.val_loss = validation.loss;
     e.val_top1 = validation.top1;
-    double score = validation.count ? validation.top1 : -e.loss; /* without photographs to validate on, the training loss decides */
-    e.best = s->step == run->identity.epoch_steps || score > s->best;
+    /* Without photographs to validate on, the training loss decides. */
+    double score = run->data.val.count ? validation.top1 : -e.loss;
+    bool judged = validation.count || last || run->data.val.count == 0, first = s->best == NO_SCORE;
+    e.best = judged && (first || score > s->best);
     if (e.best) {
         run->state.best = score;
         status = save_model(run, "best.safetensors");

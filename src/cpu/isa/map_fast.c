@@ -2,7 +2,7 @@
  *
  * Bound by memory: each function reads every input once (a pool's windows overlap in cache) and writes every output once.
  */
-#include "cpu/isa/vector.h"
+#include "cpu/isa/training_isa.h"
 #include "cpu/map.h"
 
 #include <math.h>
@@ -234,9 +234,22 @@ static void transposed_conv(const struct map_call *c)
         map_reference.transposed_conv(c);
 }
 
+static void log_softmax_row(const struct map_call *c, int image, int y)
+{
+    struct const_view in = {map_pixel(&c->in, c->in_height, c->in_width, image, y, 0), c->in.pixel_stride};
+    struct map_view out = {map_pixel(&c->out, c->out_height, c->out_width, image, y, 0), c->out.pixel_stride};
+    if (!ISA_NAME(log_softmax_run)(c->out_width, c->channels, in, out)) {
+        struct map_call row = *c;
+        row.batch = row.in_height = row.out_height = 1;
+        row.in.data = map_pixel(&c->in, c->in_height, c->in_width, image, y, 0);
+        row.out = out;
+        map_reference.log_softmax(&row);
+    }
+}
+
 static void log_softmax(const struct map_call *c)
 {
-    map_reference.log_softmax(c);
+    for_rows(c, log_softmax_row);
 }
 
 extern const struct map_functions ISA_NAME(map_functions);

@@ -17,10 +17,15 @@ void ISA_NAME(max_pool_backward)(const struct window_shape *s, struct const_view
 void ISA_NAME(average_pool_backward)(const struct window_shape *s, struct const_view out_gradient, struct map_view in_gradient);
 void ISA_NAME(transposed_conv_backward)(const struct window_shape *s, const float *weight, struct const_view in,
                                         struct const_view out_gradient, struct map_view in_gradient, float *weight_gradient);
+void ISA_NAME(log_softmax_backward)(int64_t pixels, int channels, struct const_view out, struct const_view gradient, struct map_view to,
+                                    bool accumulate);
 size_t ISA_NAME(conv_data_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
 void ISA_NAME(conv_data_gradient)(const struct conv_data_gradient_call *call);
 size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
 void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call);
+
+/* The forward side over a run of pixels, for map_fast.c; false, and nothing done, where there are too many channels for it. */
+bool ISA_NAME(log_softmax_run)(int64_t pixels, int channels, struct const_view in, struct map_view out);
 
 /* Lanes of b where a > 0, else 0. */
 ALWAYS_INLINE vec vec_where_positive(vec a, vec b)

@@ -13,6 +13,7 @@ const struct training_kernels ISA_NAME(training_table) = {
     .max_pool_backward = ISA_NAME(max_pool_backward),
     .average_pool_backward = ISA_NAME(average_pool_backward),
     .transposed_conv_backward = ISA_NAME(transposed_conv_backward),
+    .log_softmax_backward = ISA_NAME(log_softmax_backward),
     .conv_data_gradient_scratch_bytes = ISA_NAME(conv_data_gradient_scratch_bytes),
     .conv_data_gradient = ISA_NAME(conv_data_gradient),
     .conv_weight_gradient_scratch_bytes = ISA_NAME(conv_weight_gradient_scratch_bytes),
