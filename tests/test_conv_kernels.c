@@ -14,7 +14,7 @@
 
 struct conv_case {
     int batch, height, width, in, out, kernel, stride, dilation, groups;
-    int sources[CONV_MAX_SOURCES];   /* channels of each; none: a single source */
+    int sources[CONV_MAX_SOURCES]; /* channels of each; none: a single source */
     bool residual, in_place, no_relu;
     const char *why;
 };
@@ -26,7 +26,14 @@ static const struct conv_case awkward[] = {
     {.height = 2, .width = 2, .in = 16, .out = 16, .kernel = 3, .why = "smaller than any tile"},
     {.height = 1, .width = 1, .in = 40, .out = 24, .kernel = 3, .why = "a single pixel: eight of nine taps fall outside"},
     {.height = 13, .width = 15, .in = 16, .out = 16, .kernel = 3, .residual = true, .why = "tiles hang over both edges"},
-    {.height = 29, .width = 30, .in = 64, .out = 64, .kernel = 3, .residual = true, .in_place = true, .why = "the result overwrites the residual"},
+    {.height = 29,
+     .width = 30,
+     .in = 64,
+     .out = 64,
+     .kernel = 3,
+     .residual = true,
+     .in_place = true,
+     .why = "the result overwrites the residual"},
     {.height = 12, .width = 20, .in = 33, .out = 31, .kernel = 3, .no_relu = true, .why = "channel tails on both sides"},
     {.height = 9, .width = 11, .in = 5, .out = 3, .kernel = 3, .why = "fewer channels than any vector"},
     {.height = 28, .width = 28, .in = 32, .out = 64, .kernel = 3, .stride = 2, .why = "stride 2, even sides"},
@@ -39,13 +46,40 @@ static const struct conv_case awkward[] = {
     {.height = 11, .width = 13, .in = 16, .out = 20, .kernel = 2, .stride = 2, .why = "even kernel without padding"},
     {.height = 7, .width = 7, .in = 1024, .out = 100, .kernel = 1, .residual = true, .why = "pointwise, pixels a power of two apart"},
     {.height = 17, .width = 19, .in = 48, .out = 80, .kernel = 1, .no_relu = true, .why = "pointwise, pixel count odd"},
-    {.height = 14, .width = 14, .in = 224, .out = 96, .kernel = 1, .sources = {64, 64, 32, 64}, .residual = true, .why = "aggregation node over four sources"},
+    {.height = 14,
+     .width = 14,
+     .in = 224,
+     .out = 96,
+     .kernel = 1,
+     .sources = {64, 64, 32, 64},
+     .residual = true,
+     .why = "aggregation node over four sources"},
     {.height = 5, .width = 9, .in = 61, .out = 33, .kernel = 1, .sources = {7, 16, 9, 1, 28}, .why = "sources that no vector divides"},
-    {.height = 15, .width = 15, .in = 1792, .out = 256, .kernel = 1, .sources = {256, 256, 256, 256, 256, 256, 256}, .residual = true, .why = "deepest aggregation node: seven sources"},
-    {.height = 10, .width = 12, .in = 56, .out = 24, .kernel = 3, .sources = {28, 28}, .why = "3x3 over two sources (iterative aggregation)"},
+    {.height = 15,
+     .width = 15,
+     .in = 1792,
+     .out = 256,
+     .kernel = 1,
+     .sources = {256, 256, 256, 256, 256, 256, 256},
+     .residual = true,
+     .why = "deepest aggregation node: seven sources"},
+    {.height = 10,
+     .width = 12,
+     .in = 56,
+     .out = 24,
+     .kernel = 3,
+     .sources = {28, 28},
+     .why = "3x3 over two sources (iterative aggregation)"},
     {.height = 1, .width = 1, .in = 512, .out = 1000, .kernel = 1, .no_relu = true, .why = "classifier"},
     {.batch = 5, .height = 1, .width = 1, .in = 256, .out = 11, .kernel = 1, .no_relu = true, .why = "classifier on a batch"},
-    {.batch = 3, .height = 9, .width = 10, .in = 32, .out = 32, .kernel = 3, .residual = true, .why = "batch of three: images must not see each other"},
+    {.batch = 3,
+     .height = 9,
+     .width = 10,
+     .in = 32,
+     .out = 32,
+     .kernel = 3,
+     .residual = true,
+     .why = "batch of three: images must not see each other"},
     {.batch = 2, .height = 9, .width = 13, .in = 24, .out = 16, .kernel = 3, .stride = 2, .why = "batch of two, stride 2"},
     {.batch = 2, .height = 15, .width = 8, .in = 64, .out = 64, .kernel = 3, .groups = 32, .why = "grouped, 2 channels a group"},
     {.height = 15, .width = 17, .in = 128, .out = 128, .kernel = 3, .groups = 32, .why = "grouped, 4 channels a group"},
@@ -54,6 +88,19 @@ static const struct conv_case awkward[] = {
     {.height = 8, .width = 9, .in = 512, .out = 512, .kernel = 3, .groups = 32, .why = "grouped, 16 channels a group"},
     {.height = 7, .width = 7, .in = 1024, .out = 1024, .kernel = 3, .groups = 32, .why = "grouped, 32 channels a group"},
     {.height = 13, .width = 7, .in = 1024, .out = 1024, .kernel = 3, .stride = 2, .groups = 32, .why = "grouped, 32 channels, stride 2"},
+    {.height = 5, .width = 21, .in = 64, .out = 64, .kernel = 3, .groups = 16, .why = "grouped, a tile at each edge and one inside"},
+    {.height = 9,
+     .width = 13,
+     .in = 64,
+     .out = 64,
+     .kernel = 3,
+     .stride = 2,
+     .groups = 32,
+     .why = "grouped, stride 2, one tile, both edges"},
+    {.height = 6, .width = 27, .in = 64, .out = 64, .kernel = 3, .stride = 2, .groups = 8, .why = "grouped, stride 2, odd width"},
+    {.height = 5, .width = 28, .in = 64, .out = 64, .kernel = 3, .stride = 2, .groups = 4, .why = "grouped, stride 2, right edge inside"},
+    {.height = 5, .width = 41, .in = 32, .out = 32, .kernel = 3, .stride = 2, .groups = 2, .why = "grouped, stride 2, three tiles"},
+    {.batch = 3, .height = 14, .width = 14, .in = 160, .out = 160, .kernel = 3, .groups = 10, .why = "grouped, blocks of unlike size"},
     {.height = 9, .width = 9, .in = 40, .out = 40, .kernel = 3, .groups = 8, .why = "grouped, 5 channels a group: straddles vectors"},
     {.height = 9, .width = 9, .in = 48, .out = 24, .kernel = 3, .groups = 4, .why = "groups with more inputs than outputs"},
     {.height = 9, .width = 9, .in = 19, .out = 19, .kernel = 3, .groups = 19, .why = "depthwise"},
@@ -189,7 +236,8 @@ static float *fixture_run(const struct fixture *f, const struct conv_kernel *ker
     return out;
 }
 
-static void check_kernel(const struct fixture *f, const struct conv_kernel *kernel, struct thread_pool *pool, const float *expected, const char *why)
+static void check_kernel(const struct fixture *f, const struct conv_kernel *kernel, struct thread_pool *pool, const float *expected,
+                         const char *why)
 {
     float *got = fixture_run(f, kernel, pool);
     int64_t stride = f->shape.out_channels + 2 * GUARD;
@@ -206,7 +254,8 @@ static void check_kernel(const struct fixture *f, const struct conv_kernel *kern
         } else if (!(fabs((double)got[i] - (double)expected[i]) <= worst)) {
             worst = fabs((double)got[i] - (double)expected[i]);
             if (isnan(got[i]))
-                fail_msg("%s (%s): NaN at pixel %lld channel %lld", kernel->name, why, (long long)(i / stride), (long long)(i % stride - GUARD));
+                fail_msg("%s (%s): NaN at pixel %lld channel %lld", kernel->name, why, (long long)(i / stride),
+                         (long long)(i % stride - GUARD));
         }
     }
     /* Rounding errors of a float sum grow like the root of its length; Winograd's transforms multiply them; a weight in float16
@@ -355,8 +404,8 @@ static void map_functions_agree_with_the_reference(void **state)
             function(&call);
             for (int64_t k = 0; k < out_pixels * out_stride; k++)
                 if (!(fabsf(got[k] - expected[k]) <= 2e-6f * (1.0f + fabsf(expected[k]))))
-                    fail_msg("%s on %s (%s): %g instead of %g at float %lld", m->name, isa_name((enum isa)isa), m->why, (double)got[k], (double)expected[k],
-                             (long long)k);
+                    fail_msg("%s on %s (%s): %g instead of %g at float %lld", m->name, isa_name((enum isa)isa), m->why, (double)got[k],
+                             (double)expected[k], (long long)k);
             free(got);
         }
         free(in);

@@ -143,7 +143,7 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
         int lanes = t->channels - v * VEC_WIDTH;
         const float *bias = call->bias + t->first_channel + v * VEC_WIDTH;
         vec start = lanes >= VEC_WIDTH ? vec_load(bias) : vec_load_first(bias, lanes > 0 ? lanes : 0);
-#pragma GCC unroll 14
+        UNROLL(14)
         for (int p = 0; p < pixels; p++)
             sum[p][v] = start;
     }
@@ -156,13 +156,13 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
                 __builtin_prefetch(prefetch, 0, 2);
             for (int i = 0; i < run; i++, in++, weight += vectors * VEC_WIDTH) {
                 vec w[BLOCK_VECTORS];
-#pragma GCC unroll 2
+                UNROLL(2)
                 for (int v = 0; v < vectors; v++)
                     w[v] = vec_load(weight + v * VEC_WIDTH);
-#pragma GCC unroll 14
+                UNROLL(14)
                 for (int p = 0; p < pixels; p++) {
                     vec x = vec_all(in[p * stride]);
-#pragma GCC unroll 2
+                    UNROLL(2)
                     for (int v = 0; v < vectors; v++)
                         sum[p][v] = vec_fma(x, w[v], sum[p][v]);
                 }
@@ -172,11 +172,12 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
     t->prefetch = prefetch;
     if (t->channels < vectors * VEC_WIDTH) {
         float sums[TILE_PIXELS * BLOCK_VECTORS * VEC_WIDTH];
-#pragma GCC unroll 14
-        for (int p = 0; p < pixels; p++)
-#pragma GCC unroll 2
+        UNROLL(14)
+        for (int p = 0; p < pixels; p++) {
+            UNROLL(2)
             for (int v = 0; v < vectors; v++)
                 vec_store(sums + (p * vectors + v) * VEC_WIDTH, sum[p][v]);
+        }
         store_part(t, sums, pixels, vectors * VEC_WIDTH);
         return;
     }
@@ -184,19 +185,21 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
     if (call->residual.data) {
         int64_t stride = call->residual.pixel_stride;
         const float *residual = call->residual.data + t->pixel * stride + t->first_channel;
-#pragma GCC unroll 14
-        for (int p = 0; p < pixels; p++)
-#pragma GCC unroll 2
+        UNROLL(14)
+        for (int p = 0; p < pixels; p++) {
+            UNROLL(2)
             for (int v = 0; v < vectors; v++)
                 sum[p][v] = sum[p][v] + vec_load(residual + p * stride + v * VEC_WIDTH);
+        }
     }
     int64_t stride = call->out.pixel_stride;
     float *out = call->out.data + t->pixel * stride + t->first_channel;
-#pragma GCC unroll 14
-    for (int p = 0; p < pixels; p++)
-#pragma GCC unroll 2
+    UNROLL(14)
+    for (int p = 0; p < pixels; p++) {
+        UNROLL(2)
         for (int v = 0; v < vectors; v++)
             vec_store(out + p * stride + v * VEC_WIDTH, vec_max(floor, sum[p][v]));
+    }
 }
 
 typedef void tile_function(struct tile *tile);

@@ -16,9 +16,10 @@
  * (126 + 36) / 2 = 81 cycles against 63 is the bound, 78 % of the peak; with broadcasts it is 100 %. Stride 2: 5 x 15 spreads
  * for as many FMAs, 63 %. 7 columns divide the maps of 56, 28, 14 and 7. AVX2 has 16 registers: 2 x 4 sums + 6 + 1 + 1.
  *
- * Pixels outside the map are read from a vector of zeros. Weights of a task (BLOCK_BYTES) stay in L1. Where a group fills vectors,
- * its inputs to a tile are first copied to a compact panel: in the map they lie a power of two apart (4 KB with 1024
- * channels), so that they would evict each other from L1, and each of their lines is read VEC_WIDTH times and more.
+ * Tiles at the left and right edge have code of their own, which neither reads nor multiplies padding. Weights of a task
+ * (BLOCK_BYTES) stay in L1. Where a group fills vectors, its inputs to a tile are first copied to a compact panel: in the map they
+ * lie a power of two apart (4 KB with 1024 channels), so that they would evict each other from L1, and each of their lines is
+ * read VEC_WIDTH times and more. Such groups have the most weights and the fewest pixels: meanwhile the next block's are prefetched.
  */
 #include "cpu/conv.h"
 #include "cpu/isa/vector.h"
@@ -27,8 +28,10 @@ enum {
     TILE_ROWS = 2,
     TILE_COLUMNS = VEC_REGISTERS == 32 ? 7 : 4,
     TAPS = 9,
-    BLOCK_BYTES = 16 * 1024, /* of weights: half of L1 */
+    BLOCK_BYTES = 20 * 1024, /* of weights: they stay in L1 beside a tile's inputs */
     TASKS_PER_THREAD = 8,
+    LINE_FLOATS = 16,
+    SPLIT_PAIRS = 3, /* pairs of rows a thread: with fewer, threads share channels */
     MAX_STRIDE = 2,
     MAX_IN_ROWS = (TILE_ROWS - 1) * MAX_STRIDE + 3,
     MAX_IN_COLUMNS = (TILE_COLUMNS - 1) * MAX_STRIDE + 3
@@ -73,7 +76,7 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
                         *out++ = weight[((int64_t)o * group + member) * TAPS + ky * 3 + kx] * scale[o];
 }
 
-/* FMAs at two a cycle and spreads of permutations at the cost of an FMA; 2500 cycles a microsecond. */
+/* FMAs at two a cycle, padding included, and spreads of permutations at the cost of an FMA; 2500 cycles a microsecond. */
 static double cost(const struct conv_shape *s, int threads)
 {
     int group = s->in_channels / s->groups;
@@ -81,9 +84,9 @@ static double cost(const struct conv_shape *s, int threads)
     double fmas = TILE_ROWS * TILE_COLUMNS * TAPS;
     double spreads = ((TILE_ROWS - 1) * s->stride + 3) * ((TILE_COLUMNS - 1) * s->stride + 3);
 
-    if (group >= VEC_WIDTH)
+    if (group >= VEC_WIDTH && VEC_REGISTERS == 32) /* with 16 registers the broadcasts are what fills the load ports */
         spreads = 0.0;
-    return tiles * (fmas + spreads) * group * (s->out_channels / VEC_WIDTH) / 2.0 / 0.8 / 2500.0 / threads;
+    return tiles * (fmas + spreads) * group * (s->out_channels / VEC_WIDTH) / 2.0 / 2500.0 / threads;
 }
 
 struct tile {
@@ -91,7 +94,8 @@ struct tile {
     int64_t row_stride, pixel_stride;
     int top, bottom, left, right; /* input rows [top, bottom) and columns [left, right) of the tile lie inside the map */
     int group;
-    const float *weight; /* (ky, group, kx, lanes) */
+    const float *weight;   /* (ky, group, kx, lanes) */
+    const float *prefetch; /* weights that are needed soon: a line for every input row and member is fetched from here on */
     vec bias;
     const float *residual; /* first output, or NULL */
     int64_t residual_stride;
@@ -102,60 +106,66 @@ struct tile {
     bool relu;
 };
 
+/* What a tile's first and last input column are: padding is neither read nor multiplied. */
+enum edges { INSIDE = 0, LEFT_OUTSIDE = 1, RIGHT_OUTSIDE = 2 };
+
 /* All but `t` are constants at every call. */
-ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int stride, const bool permute)
+ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int stride, const bool permute, const int edges)
 {
-    static const float zeros[VEC_WIDTH];
     vec sum[TILE_ROWS][TILE_COLUMNS];
     const int in_rows = (rows - 1) * stride + 3, in_columns = (TILE_COLUMNS - 1) * stride + 3;
     const int group = t->group;
+    const int64_t pixel_stride = t->pixel_stride;
 
-    for (int row = 0; row < rows; row++)
-#pragma GCC unroll 7
+    UNROLL(2)
+    for (int row = 0; row < rows; row++) {
+        UNROLL(7)
         for (int column = 0; column < TILE_COLUMNS; column++)
             sum[row][column] = t->bias;
-
-#pragma GCC unroll 5
+    }
+    UNROLL(5)
     for (int r = 0; r < in_rows; r++) {
-        const float *pixels[MAX_IN_COLUMNS];
         if (r < t->top || r >= t->bottom)
             continue;
-#pragma GCC unroll 15
-        for (int c = 0; c < in_columns; c++) {
-            pixels[c] = t->in + r * t->row_stride + c * t->pixel_stride;
-            if (permute && (c < t->left || c >= t->right))
-                pixels[c] = zeros;
-        }
+        const float *in = t->in + r * t->row_stride;
         vec_lanes lanes = vec_group_lanes(permute ? group : 1);
         for (int member = 0; member < group; member++) {
+            if (!permute)
+                __builtin_prefetch(t->prefetch + (r * group + member) * LINE_FLOATS, 0, 2);
             vec w[TILE_ROWS][3];
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int row = 0; row < rows; row++) {
                 int ky = r - row * stride;
-                if (ky >= 0 && ky < 3)
-#pragma GCC unroll 3
-                    for (int kx = 0; kx < 3; kx++)
-                        w[row][kx] = vec_load(t->weight + ((ky * group + member) * 3 + kx) * VEC_WIDTH);
+                if (ky < 0 || ky >= 3)
+                    continue;
+                UNROLL(3)
+                for (int kx = 0; kx < 3; kx++)
+                    w[row][kx] = vec_load(t->weight + ((ky * group + member) * 3 + kx) * VEC_WIDTH);
             }
-#pragma GCC unroll 15
+            UNROLL(15)
             for (int c = 0; c < in_columns; c++) {
-                vec x = permute ? vec_permute(vec_load(pixels[c]), lanes) : vec_all(pixels[c][member]);
-#pragma GCC unroll 2
+                if ((c == 0 && (edges & LEFT_OUTSIDE)) || (c == in_columns - 1 && (edges & RIGHT_OUTSIDE)))
+                    continue;
+                const float *pixel = in + c * pixel_stride;
+                vec x = permute ? vec_permute(vec_load(pixel), lanes) : vec_all(pixel[member]);
+                UNROLL(2)
                 for (int row = 0; row < rows; row++) {
                     int ky = r - row * stride;
-                    if (ky >= 0 && ky < 3)
-#pragma GCC unroll 3
-                        for (int kx = 0; kx < 3; kx++)
-                            if (c >= kx && (c - kx) % stride == 0 && (c - kx) / stride < TILE_COLUMNS)
-                                sum[row][(c - kx) / stride] = vec_fma(x, w[row][kx], sum[row][(c - kx) / stride]);
+                    if (ky < 0 || ky >= 3)
+                        continue;
+                    UNROLL(3)
+                    for (int kx = 0; kx < 3; kx++)
+                        if (c >= kx && (c - kx) % stride == 0 && (c - kx) / stride < TILE_COLUMNS)
+                            sum[row][(c - kx) / stride] = vec_fma(x, w[row][kx], sum[row][(c - kx) / stride]);
                 }
             }
             lanes = vec_next_lanes(lanes);
         }
     }
     vec floor = t->relu ? vec_zero() : vec_all(-__builtin_inff());
-    for (int row = 0; row < rows; row++)
-#pragma GCC unroll 7
+    UNROLL(2)
+    for (int row = 0; row < rows; row++) {
+        UNROLL(7)
         for (int column = 0; column < TILE_COLUMNS; column++) {
             if (column >= t->columns)
                 break;
@@ -165,27 +175,37 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int stri
                 result = result + vec_load(t->residual + pixel * t->residual_stride);
             vec_store(t->out + pixel * t->out_stride, vec_max(result, floor));
         }
+    }
 }
 
 typedef void tile_function(const struct tile *tile);
 
-#define TILE(rows, stride)                                                                                                                 \
-    static void broadcast_##rows##_##stride(const struct tile *t)                                                                          \
+#define TILE_EDGES(rows, stride, edges)                                                                                                    \
+    static void broadcast_##rows##_##stride##_##edges(const struct tile *t)                                                                \
     {                                                                                                                                      \
-        tile_run(t, rows, stride, false);                                                                                                  \
+        tile_run(t, rows, stride, false, edges);                                                                                           \
     }                                                                                                                                      \
-    static void permute_##rows##_##stride(const struct tile *t)                                                                            \
+    static void permute_##rows##_##stride##_##edges(const struct tile *t)                                                                  \
     {                                                                                                                                      \
-        tile_run(t, rows, stride, true);                                                                                                   \
+        tile_run(t, rows, stride, true, edges);                                                                                            \
     }
+#define TILE(rows, stride)                                                                                                                 \
+    TILE_EDGES(rows, stride, 0)                                                                                                            \
+    TILE_EDGES(rows, stride, 1)                                                                                                            \
+    TILE_EDGES(rows, stride, 2)                                                                                                            \
+    TILE_EDGES(rows, stride, 3)
 TILE(1, 1)
 TILE(1, 2)
 TILE(2, 1)
 TILE(2, 2)
 
-static tile_function *const tile_functions[2][TILE_ROWS][MAX_STRIDE] = {
-    {{broadcast_1_1, broadcast_1_2}, {broadcast_2_1, broadcast_2_2}},
-    {{permute_1_1, permute_1_2}, {permute_2_1, permute_2_2}},
+#define EDGES(name)                                                                                                                        \
+    {                                                                                                                                      \
+        name##_0, name##_1, name##_2, name##_3                                                                                             \
+    }
+static tile_function *const tile_functions[2][TILE_ROWS][MAX_STRIDE][4] = {
+    {{EDGES(broadcast_1_1), EDGES(broadcast_1_2)}, {EDGES(broadcast_2_1), EDGES(broadcast_2_2)}},
+    {{EDGES(permute_1_1), EDGES(permute_1_2)}, {EDGES(permute_2_1), EDGES(permute_2_2)}},
 };
 
 struct grouped_job {
@@ -193,28 +213,45 @@ struct grouped_job {
     int channels; /* of a block: whole vectors and whole groups */
     int blocks;
     int strip_rows, strips; /* of an image */
+    int prefetch_floats;    /* of the next block's weights, for each tile and vector of channels */
 };
 
-/* The tile's inputs of one group, zeros outside the map: (MAX_IN_ROWS, MAX_IN_COLUMNS, group). */
-static void fill_panel(const struct tile *t, float *panel)
+/* The tile's inputs, `channels` of every pixel, zeros outside the map: (MAX_IN_ROWS, MAX_IN_COLUMNS, channels). */
+static void fill_panel(const struct tile *t, int channels, float *panel)
 {
     for (int r = t->top; r < t->bottom; r++)
         for (int c = 0; c < MAX_IN_COLUMNS; c++) {
             const float *pixel = t->in + r * t->row_stride + c * t->pixel_stride;
-            float *out = panel + (r * MAX_IN_COLUMNS + c) * t->group;
-            for (int channel = 0; channel < t->group; channel += VEC_WIDTH)
+            float *out = panel + (r * MAX_IN_COLUMNS + c) * channels;
+            for (int channel = 0; channel < channels; channel += VEC_WIDTH)
                 vec_store(out + channel, c >= t->left && c < t->right ? vec_load(pixel + channel) : vec_zero());
         }
 }
 
-static void run_tile(const struct grouped_job *job, int first_channel, int image, int y, int rows, int x, float *panel)
+/* The columns outside the map, if they are none, the first, the last or both; else -1. */
+static int edges_of(const struct tile *t, int in_columns)
+{
+    if (t->left > 1 || t->right < in_columns - 1)
+        return -1;
+    return (t->left == 1 ? LEFT_OUTSIDE : 0) | (t->right == in_columns - 1 ? RIGHT_OUTSIDE : 0);
+}
+
+/* Channels that share inputs: those of a vector, or of a group that fills several. */
+static int unit_channels(const struct conv_shape *s)
+{
+    int group = s->in_channels / s->groups;
+    return group < VEC_WIDTH ? VEC_WIDTH : group;
+}
+
+/* `prefetch` is where this tile's part of the next block's weights begins. */
+static void run_tile(const struct grouped_job *job, int first_channel, int image, int y, int rows, int x, const float *prefetch,
+                     float *panel)
 {
     const struct conv_call *call = job->call;
     const struct conv_shape *s = call->shape;
     const struct map_view *map = &call->sources[0];
-    int group = s->in_channels / s->groups;
+    int group = s->in_channels / s->groups, unit = unit_channels(s);
     bool permute = group < VEC_WIDTH;
-    tile_function *function = tile_functions[permute][rows - 1][s->stride - 1];
     int last_channel = smaller(first_channel + job->channels, s->out_channels);
     int in_y = y * s->stride - s->padding, in_x = x * s->stride - s->padding;
     int64_t in_pixel = ((int64_t)image * s->in_height + in_y) * s->in_width + in_x;
@@ -234,16 +271,20 @@ static void run_tile(const struct grouped_job *job, int first_channel, int image
         .relu = call->relu,
     };
     struct tile of_panel = t;
+    int edges = edges_of(&t, (TILE_COLUMNS - 1) * s->stride + 3);
+    bool copy = !permute || edges < 0;
+    struct tile *tile = copy ? &of_panel : &t;
+    tile_function *function = tile_functions[permute][rows - 1][s->stride - 1][edges < 0 ? INSIDE : edges];
 
     of_panel.in = panel;
-    of_panel.pixel_stride = group;
-    of_panel.row_stride = MAX_IN_COLUMNS * group;
+    of_panel.pixel_stride = unit;
+    of_panel.row_stride = MAX_IN_COLUMNS * unit;
     for (int channel = first_channel; channel < last_channel; channel += VEC_WIDTH) {
-        struct tile *tile = permute ? &t : &of_panel;
         t.in = map->data + in_pixel * map->pixel_stride + channel;
-        if (!permute && channel % group == 0)
-            fill_panel(&t, panel);
+        if (copy && channel % unit == 0)
+            fill_panel(&t, unit, panel);
         tile->weight = (const float *)call->packed + (int64_t)channel * TAPS * group;
+        tile->prefetch = prefetch + (channel - first_channel) / VEC_WIDTH * job->prefetch_floats;
         tile->bias = vec_load(call->bias + channel);
         tile->out = call->out.data + out_pixel * t.out_stride + channel;
         tile->residual = call->residual.data ? call->residual.data + out_pixel * t.residual_stride + channel : NULL;
@@ -253,8 +294,7 @@ static void run_tile(const struct grouped_job *job, int first_channel, int image
 
 static int64_t panel_floats(const struct conv_shape *s)
 {
-    int group = s->in_channels / s->groups;
-    return group < VEC_WIDTH ? 0 : (int64_t)MAX_IN_ROWS * MAX_IN_COLUMNS * group;
+    return (int64_t)MAX_IN_ROWS * MAX_IN_COLUMNS * unit_channels(s);
 }
 
 static size_t scratch_bytes(const struct conv_shape *s, int threads)
@@ -269,25 +309,34 @@ static void grouped_task(void *context, int task, int worker)
     int block = task % job->blocks, strip = task / job->blocks % job->strips, image = task / job->blocks / job->strips;
     int first_row = strip * job->strip_rows, last_row = smaller(first_row + job->strip_rows, s->out_height);
     float *panel = (float *)job->call->scratch + worker * panel_floats(s);
+    int first_channel = block * job->channels, tiles = 0;
+    const float *prefetch =
+        (const float *)job->call->packed + (int64_t)(first_channel + job->channels) * TAPS * (s->in_channels / s->groups);
 
     for (int y = first_row; y < last_row; y += TILE_ROWS)
-        for (int x = 0; x < s->out_width; x += TILE_COLUMNS)
-            run_tile(job, block * job->channels, image, y, smaller(last_row - y, TILE_ROWS), x, panel);
+        for (int x = 0; x < s->out_width; x += TILE_COLUMNS, tiles++)
+            run_tile(job, first_channel, image, y, smaller(last_row - y, TILE_ROWS), x,
+                     prefetch + (int64_t)tiles * job->channels / VEC_WIDTH * job->prefetch_floats, panel);
 }
 
 static void run(const struct conv_call *call)
 {
     const struct conv_shape *s = call->shape;
-    int group = s->in_channels / s->groups, unit = group < VEC_WIDTH ? VEC_WIDTH : group;
-    int unit_bytes = TAPS * group * unit * (int)sizeof(float);
-    struct grouped_job job = {.call = call, .channels = BLOCK_BYTES < unit_bytes ? unit : BLOCK_BYTES / unit_bytes * unit};
+    int unit = unit_channels(s), units = s->out_channels / unit;
+    int unit_bytes = TAPS * (s->in_channels / s->groups) * unit * (int)sizeof(float);
+    struct grouped_job job = {.call = call};
 
-    job.channels = smaller(job.channels, s->out_channels);
-    job.blocks = divide_up(s->out_channels, job.channels);
+    job.blocks = divide_up(units, BLOCK_BYTES < unit_bytes ? 1 : BLOCK_BYTES / unit_bytes);
+    job.channels = divide_up(units, job.blocks) * unit;
+    job.blocks = divide_up(units * unit, job.channels);
     int wanted = divide_up(TASKS_PER_THREAD * thread_pool_size(call->pool), job.blocks * s->batch); /* strips of an image */
-    int pairs = divide_up(s->out_height, TILE_ROWS);
+    int pairs = divide_up(s->out_height, TILE_ROWS), threads = thread_pool_size(call->pool);
+    if (wanted < threads && pairs >= SPLIT_PAIRS * threads)
+        wanted = threads;
     job.strip_rows = divide_up(pairs, smaller(wanted, pairs)) * TILE_ROWS;
     job.strips = divide_up(s->out_height, job.strip_rows);
+    int tiles = divide_up(job.strip_rows, TILE_ROWS) * divide_up(s->out_width, TILE_COLUMNS);
+    job.prefetch_floats = divide_up(unit_bytes / (unit / VEC_WIDTH), tiles * LINE_FLOATS * (int)sizeof(float)) * LINE_FLOATS;
     thread_pool_run(call->pool, grouped_task, &job, job.blocks * s->batch * job.strips);
 }
 

@@ -29,6 +29,15 @@
 /* Kernels count on this where a function's loops must unroll against the constants of its one caller. */
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop over an array of vectors that is to live in registers: unrolls it, n (at least its iterations) being a number.
+ * Clang unrolls by GCC's pragma too, but so late that the array has become memory by then. */
+#ifdef __clang__
+#define UNROLL(n) _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL_PRAGMA(text) _Pragma(#text)
+#define UNROLL(n) UNROLL_PRAGMA(GCC unroll n)
+#endif
+
 #if KERNEL_ISA_AVX512
 #include <immintrin.h>
 
