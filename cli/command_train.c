@@ -66,6 +66,7 @@ static const struct option_spec options[] = {
     {"--threads", OPTION_INTEGER, "N", "default: one per core", 1, 1024},
     {"--checkpoint-steps", OPTION_INTEGER, "N", "a checkpoint every N steps too (default 0: every epoch)", 0, 1e9},
     {"--keep", OPTION_INTEGER, "N", "checkpoints to keep (default 3)", 1, 100000},
+    {"--sync-bn", OPTION_FLAG, NULL, "under mpirun: batch norms over the images of all ranks", 0, 0},
     {"--checkpoint-activations", OPTION_FLAG, NULL, "less memory, more time: compute maps again for backward", 0, 0},
     {"--exact", OPTION_FLAG, NULL, "no Winograd", 0, 0},
     {"--json", OPTION_FLAG, NULL, "print each epoch as a JSON object", 0, 0},
@@ -82,7 +83,7 @@ static void ask_to_stop(int signal_number)
 
 struct view {
     bool json, terminal;
-    int64_t step, first_step;
+    int rank;
 };
 
 static void print_epoch(const struct view *view, const dla_train_event *e)
@@ -121,6 +122,9 @@ static void print_time(int64_t seconds)
 static bool show(void *context, const dla_train_event *e)
 {
     struct view *view = context;
+    view->rank = e->rank;
+    if (e->rank > 0 && e->kind != DLA_TRAIN_SKIPPED) /* rank 0 speaks for all */
+        return !stop_asked;
     if (view->terminal)
         fputs("\r\033[K", stderr);
     switch (e->kind) {
@@ -132,11 +136,12 @@ static bool show(void *context, const dla_train_event *e)
                     (double)e->activation_bytes_kept / 1e6);
         else
             fprintf(stderr, "activations: %.0f MB\n", (double)e->activation_bytes / 1e6);
+        if (e->ranks > 1)
+            fprintf(stderr, "%d ranks\n", e->ranks);
         if (e->resumed_step > 0)
             fprintf(stderr, "resumed after step %lld\n", (long long)e->resumed_step);
         break;
     case DLA_TRAIN_STEP:
-        view->step = e->step;
         if (view->terminal) {
             fprintf(stderr, "epoch %d/%d  step %lld/%lld  loss %.4f  %s %.1f %%  %.1f images/s  ", e->epoch, e->epochs, (long long)e->step,
                     (long long)e->steps, e->loss, e->score_name, 100.0 * e->top1, e->images_per_second);
@@ -223,7 +228,16 @@ static void read_options(const struct arguments *a, dla_train_options *o)
     o->checkpoint_steps = (int)argument_integer(a, "--checkpoint-steps", 0);
     o->keep = (int)argument_integer(a, "--keep", o->keep);
     o->exact = argument_flag(a, "--exact");
+    o->sync_norms = argument_flag(a, "--sync-bn");
     o->checkpoint_activations = argument_flag(a, "--checkpoint-activations");
+}
+
+/* The rank that mpirun, or Slurm, gave this process; 0 without them. */
+static int started_as_rank(void)
+{
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    rank = rank != NULL ? rank : getenv("PMI_RANK");
+    return rank != NULL ? atoi(rank) : 0;
 }
 
 static int run(const struct arguments *arguments)
@@ -263,10 +277,13 @@ static int run(const struct arguments *arguments)
     status = dla_train(argument_at(arguments, 0), &o, show, &view);
     if (view.terminal)
         fputs("\r\033[K", stderr);
+    if (status == DLA_ERROR_INTERRUPTED && started_as_rank() > 0) /* rank 0 says it */
+        return EXIT_FAILURE;
     if (status != DLA_OK)
         return fail_with_library_error();
-    fprintf(stderr, "%s/best.safetensors and last.safetensors are ready for `dla %s --weights`\n", o.output,
-            argument_text(arguments, "--task", "classify"));
+    if (view.rank == 0)
+        fprintf(stderr, "%s/best.safetensors and last.safetensors are ready for `dla %s --weights`\n", o.output,
+                argument_text(arguments, "--task", "classify"));
     return EXIT_SUCCESS;
 }
 

@@ -761,10 +761,11 @@ typedef struct dla_train_options {
     const dla_dense_recipe *dense;          /* of a class for every pixel; NULL: the defaults */
     const char *base_weights;               /* of a class for every pixel: the base starts as this classifier; NULL: from chance */
     int validation_epochs;                  /* validate every so many epochs, and after the last */
+    bool sync_norms;                        /* several ranks: batch norms over all ranks' images, as one process would */
 } dla_train_options;
 #define DLA_TRAIN_OPTIONS_INIT { sizeof(dla_train_options), NULL, NULL, false, 224, 256, 120, 0, 1, 0.1, 0.9, 1e-4, false, true, \
     DLA_SCHEDULE_STEP, 30.0, 0.1, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, DLA_INITIALISATION_AUTHORS, DLA_AUGMENTATION_INIT, 0.875, 0, \
-    0.0, false, false, NULL, false, NULL, 1.0, 0, 3, 0, 0, 0, NULL, false, false, DLA_TASK_CLASSIFY, NULL, NULL, 1 }
+    0.0, false, false, NULL, false, NULL, 1.0, 0, 3, 0, 0, 0, NULL, false, false, DLA_TASK_CLASSIFY, NULL, NULL, 1, false }
 
 typedef enum dla_train_event_kind {
     DLA_TRAIN_STARTED,   /* what was found; steps and epochs are known */
@@ -791,6 +792,7 @@ typedef struct dla_train_event {
     /* What top1 and val_top1 are, "top-1" and "top-1"; for every pixel top1 is the share of pixels that are right, "pixels right",
      * and val_top1 the "mean IoU", or of boundaries the largest "pixel F", which knows no tolerance. */
     const char *score_name, *val_score_name;
+    int rank, ranks;                    /* which of how many processes tells it; files are written by rank 0 alone */
 } dla_train_event;
 
 /* Called on the thread that trains. Return false to stop: the step's result is saved, the run can be resumed. */
@@ -799,7 +801,8 @@ typedef bool dla_train_callback(void *context, const dla_train_event *event);
 /* Trains on `data`: a folder with a folder of photographs per class, or with train/ and val/ of that kind, or a text file of
  * "path class" lines. The run's folder gets last.safetensors and best.safetensors (ready for dla_model_open), checkpoints/,
  * log.jsonl, curves.svg and a TensorBoard event file. The same options give the same weights, bit for bit, for any number of
- * threads and interruptions. DLA_ERROR_INTERRUPTED where the callback stopped it; callback may be NULL. */
+ * threads and interruptions. DLA_ERROR_INTERRUPTED where the callback stopped it; callback may be NULL.
+ * Under mpirun, in a library built with MPI, the processes train together: `batch` is that of all (docs/distributed.md). */
 DLA_API dla_status dla_train(const char *data, const dla_train_options *options, dla_train_callback *callback, void *context);
 
 /* Draws a run's loss and accuracy from its log.jsonl into its curves.svg. */

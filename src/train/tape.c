@@ -103,13 +103,35 @@ static void prepare_conv(struct tape *tape, struct step *step)
     }
 }
 
+static int64_t end_of(const struct tape *tape, int parameter, int64_t end)
+{
+    if (parameter == NO_PARAMETER)
+        return end;
+    int64_t own = tape->parameters->offsets[parameter] + tape->graph->parameters[parameter].elements;
+    return own > end ? own : end;
+}
+
+/* Where a step's parameters end in the block, or `end` if that is later. */
+static int64_t parameters_end(const struct tape *tape, const struct step *step, int64_t end)
+{
+    if (step->kind == STEP_CONV || step->kind == STEP_TRANSPOSED_CONV)
+        return end_of(tape, step->node->as.conv.bias, end_of(tape, step->node->as.conv.weight, end));
+    if (step->kind != STEP_NORM)
+        return end;
+    const struct batch_norm_params *p = step->norm.params;
+    return end_of(tape, p->running_var, end_of(tape, p->running_mean, end_of(tape, p->bias, end_of(tape, p->weight, end))));
+}
+
 static dla_status prepare_steps(struct tape *tape)
 {
     int largest_channels = 1;
+    int64_t end = 0;
     for (int k = 0; k < tape->step_count; k++) {
         struct step *step = &tape->steps[k];
         int channels = tape->graph->nodes[step->out].channels;
         largest_channels = channels > largest_channels ? channels : largest_channels;
+        step->earlier_end = end;
+        end = parameters_end(tape, step, end);
         if (step->kind == STEP_CONV)
             prepare_conv(tape, step);
         if (step->kind == STEP_TRANSPOSED_CONV) /* weights with channels last, and their gradient per chunk of images */
@@ -219,6 +241,12 @@ const float *tape_output(const struct tape *tape, struct map_size *size)
 float *tape_output_gradient(struct tape *tape)
 {
     return value_gradient(tape, tape->graph->output).data;
+}
+
+void tape_on_gradients(struct tape *tape, gradients_ready *ready, void *context)
+{
+    tape->ready = ready;
+    tape->ready_context = context;
 }
 
 struct tape_memory tape_memory(const struct tape *tape)

@@ -13,6 +13,7 @@
 
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
+#include "train/comm.h"
 #include "train/parameter_block.h"
 
 struct tape_options {
@@ -22,6 +23,8 @@ struct tape_options {
     bool reference;     /* reference convolutions, forward and backward: the twin to compare with */
     const bool *frozen; /* per parameter: not trained; a batch norm whose weight is frozen uses its running statistics. NULL: none */
     double dropout;     /* probability of dropping an input of the classifier; 0: none */
+    int first_image;    /* of the whole step's: where this rank's images begin; for the dropout mask */
+    struct comm *norms; /* batch norms take their statistics over all ranks' images; NULL: over this one's */
     bool recompute;     /* keep only some maps for backward and compute the others again: less memory, more time, same gradients */
 };
 
@@ -44,6 +47,10 @@ float *tape_output_gradient(struct tape *tape);
 
 /* gradients: a block as the parameters'; added to. */
 void tape_backward(struct tape *tape, float *gradients);
+
+/* Calls `ready` during backward: all floats of the gradients' block from `from` on are final. NULL: nobody wants to know. */
+typedef void gradients_ready(void *context, int64_t from);
+void tape_on_gradients(struct tape *tape, gradients_ready *ready, void *context);
 
 /* Where the last pass spent its time. */
 struct tape_step_report {

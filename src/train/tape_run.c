@@ -206,12 +206,16 @@ static void norm_forward(struct tape *tape, const struct step *step, bool again)
     const float *weight = parameter(tape, p->weight), *bias = parameter(tape, p->bias);
     float *running_mean = tape->parameters->values + tape->parameters->offsets[p->running_mean];
     float *running_var = tape->parameters->values + tape->parameters->offsets[p->running_var];
-    double n = (double)job.run.pixels, momentum = (double)p->momentum;
+    struct comm *ranks = tape->options.norms;
+    double n = (double)job.run.pixels * (ranks ? ranks->size : 1), momentum = (double)p->momentum;
     if (!norm->fixed) {
-        /* Sums of x minus its value at the first pixel: a mean far from zero costs the variance no digits. */
-        memcpy(norm->mean, job.run.in.data, (size_t)job.run.channels * sizeof(float));
+        /* Sums of x minus its value at the first pixel: a mean far from zero costs the variance no digits. Ranks, which must take
+         * the same, take the running mean. */
+        memcpy(norm->mean, ranks ? running_mean : job.run.in.data, (size_t)job.run.channels * sizeof(float));
         job.origin = norm->mean;
         norm_pass(&job, NORM_SUMS);
+        if (ranks)
+            ranks->backend->sum(ranks, tape->sums, 2 * job.run.channels);
     }
     for (int c = 0; c < job.run.channels; c++) {
         double mean = (double)running_mean[c], variance = (double)running_var[c];
@@ -237,7 +241,8 @@ static void norm_backward(struct tape *tape, const struct step *step, float *gra
 {
     struct norm_job job = norm_job_of(tape, step);
     const struct norm_step *norm = &step->norm;
-    double n = (double)job.run.pixels;
+    struct comm *ranks = norm->fixed ? NULL : tape->options.norms;
+    double n = (double)job.run.pixels * (ranks ? ranks->size : 1);
     struct map_view out_gradient = value_gradient(tape, step->out);
     job.run.out_gradient = constant(out_gradient);
     job.run.in_gradient = value_gradient(tape, step->in);
@@ -254,6 +259,11 @@ static void norm_backward(struct tape *tape, const struct step *step, float *gra
             weight_gradient[c] += (float)weight;
         if (tape_trains(tape, norm->params->bias))
             bias_gradient[c] += (float)bias;
+    }
+    if (ranks)
+        ranks->backend->sum(ranks, tape->sums, 2 * job.run.channels);
+    for (int c = 0; c < job.run.channels; c++) {
+        double bias = tape->sums[c], inverse = (double)norm->deviation_inverse[c], weight = tape->sums[job.run.channels + c] * inverse;
         norm->gradient_of_x[c] = norm->fixed ? 0.0f : (float)(-(double)norm->scale[c] * inverse * weight / n);
         norm->gradient_constant[c] = norm->fixed ? 0.0f : (float)(-(double)norm->scale[c] * bias / n);
     }
@@ -333,10 +343,11 @@ static void drop(struct tape *tape, value v, struct map_view map)
 {
     float kept = (float)(1.0 / (1.0 - tape->options.dropout));
     int channels = tape->graph->nodes[v].channels;
+    int64_t first = value_pixels(tape, v) / tape->options.batch * tape->options.first_image;
     for (int64_t pixel = 0; pixel < value_pixels(tape, v); pixel++)
         for (int c = 0; c < channels; c++)
             map.data[pixel * map.pixel_stride + c] *=
-                counter_uniform(tape->key, (uint64_t)(pixel * channels + c)) < tape->options.dropout ? 0.0f : kept;
+                counter_uniform(tape->key, (uint64_t)((first + pixel) * channels + c)) < tape->options.dropout ? 0.0f : kept;
 }
 
 static void step_forward(struct tape *tape, const struct step *step, bool again)
@@ -604,6 +615,8 @@ void tape_backward(struct tape *tape, float *gradients)
             if (tape->steps[k].has_backward)
                 step_backward(tape, &tape->steps[k], gradients);
             tape->steps[k].backward_ms = clock_milliseconds() - start;
+            if (tape->ready)
+                tape->ready(tape->ready_context, tape->steps[k].earlier_end);
         }
     }
 }

@@ -76,6 +76,7 @@ struct step {
     value in, other, out;    /* other: residual, second operand, or NO_VALUE */
     bool has_backward;       /* a gradient flows through, or parameters are trained */
     bool again;              /* run again before its segment's backward */
+    int64_t earlier_end;     /* where in the gradients' block the parameters of the steps before this one end */
     int segment;
     enum contribution to_in, to_other;
     enum contribution *to_parts; /* STEP_CONCAT: per input of the node */
@@ -119,7 +120,9 @@ struct tape {
     int64_t sums_count;
     float *ones, *zeros; /* (largest channel count): scale and bias of a convolution that has none */
     uint64_t key;        /* of the dropout mask */
-    double pack_ms;      /* of the last forward pass */
+    gradients_ready *ready;
+    void *ready_context;
+    double pack_ms; /* of the last forward pass */
 };
 
 /* Pixels of a value's map, all images together, and views of it. */

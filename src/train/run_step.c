@@ -1,0 +1,126 @@
+/* run_step.c - one training step: batch, forward, loss, backward, gradients of all ranks, optimiser, averaged weights. */
+#include "train/run.h"
+
+#include "base/status.h"
+#include "train/dense_loss.h"
+#include "train/loss.h"
+#include "train/optimiser.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+void run_request(struct run *run, int64_t number)
+{
+    const dla_train_options *o = run->options;
+    int64_t epoch_batches = run->identity.epoch_steps * o->accumulate, epoch = number / epoch_batches,
+            first = number % epoch_batches * o->batch;
+    if (number >= run->identity.steps * o->accumulate)
+        return;
+    if (epoch != run->order_epoch) {
+        shuffle(run->order, run->data.train.count, stream_key(run, STREAM_ORDER, (uint64_t)epoch));
+        run->order_epoch = epoch;
+    }
+    for (int i = 0; i < run_loaded_images(run); i++) {
+        int image = run->first_image + i;
+        if (i >= run->batch) /* the one that mixup blends with image i - batch */
+            image = o->batch - 1 - (image - run->batch);
+        run->indices[i] = run->order[first + image];
+        run->keys[i] = counter_key(stream_key(run, STREAM_AUGMENT, (uint64_t)epoch), run->indices[i]);
+    }
+    loader_request(run->loader, run->indices, run->keys, run_step_size(run, number / o->accumulate));
+}
+
+/* Fills the tape's input; with mixup every image is blended with the one at the mirrored place of the batch. */
+static void fill_input(struct run *run, const struct loaded_batch *batch, int64_t number, struct loss_targets *targets)
+{
+    const dla_train_options *o = run->options;
+    int64_t floats = (int64_t)run->tape_size * run->tape_size * 3;
+    float *input = tape_input(run->tape);
+    *targets = (struct loss_targets){.a = batch->labels, .share = 1.0f, .smoothing = (float)o->label_smoothing};
+    if (o->mixup <= 0.0) {
+        memcpy(input, batch->inputs, (size_t)(floats * run->batch) * sizeof(float));
+        return;
+    }
+    float share = (float)beta_draw(o->mixup, stream_key(run, STREAM_MIXUP, (uint64_t)number));
+    for (int i = 0; i < run->batch; i++) {
+        int other = run->comm->size > 1 ? run->batch + i : run->batch - 1 - i;
+        const float *a = batch->inputs + i * floats, *b = batch->inputs + other * floats;
+        for (int64_t k = 0; k < floats; k++)
+            input[i * floats + k] = share * a[k] + (1.0f - share) * b[k];
+        run->mixed_labels[i] = batch->labels[other];
+    }
+    targets->b = run->mixed_labels;
+    targets->share = share;
+}
+
+/* Loss of the tape's output, whose gradient it fills in; *top1: share of photographs, or of labelled pixels, that are right. */
+static double take_loss(struct run *run, const struct loaded_batch *batch, const struct loss_targets *targets, double *top1)
+{
+    const dla_train_options *o = run->options;
+    float scale = 1.0f / (float)(o->accumulate * run->comm->size);
+    const float *output = tape_output(run->tape, NULL);
+    float *gradient = tape_output_gradient(run->tape);
+    if (is_dense(run)) {
+        int64_t pixels = (int64_t)run->batch * run->tape_size * run->tape_size;
+        struct dense_loss loss =
+            pixel_cross_entropy(pixels, run->data.class_count, output, batch->maps, run->dense.class_weights, scale, gradient);
+        *top1 = loss.labelled ? (double)loss.correct / (double)loss.labelled : 0.0;
+        return loss.loss;
+    }
+    int correct;
+    double loss = cross_entropy(run->batch, run->data.class_count, output, targets, scale, gradient, &correct);
+    *top1 = (double)correct / run->batch;
+    return loss;
+}
+
+dla_status run_step(struct run *run, double *loss, double *top1)
+{
+    const dla_train_options *o = run->options;
+    struct parameter_block *parameters = &run->state.parameters;
+    *loss = *top1 = 0.0;
+    dla_status status = run_prepare_tape(run);
+    struct reducer reducer = {.comm = run->comm, .parameters = parameters, .gradients = run->gradients, .frozen = run->frozen};
+    memset(run->gradients, 0, (size_t)parameters->floats * sizeof(float));
+    for (int pass = 0; pass < o->accumulate; pass++) {
+        int64_t number = run->state.step * o->accumulate + pass;
+        const struct loaded_batch *batch;
+        struct loss_targets targets;
+        double sums[2]; /* of loss and share of hits, over all ranks */
+        if (status == DLA_OK)
+            status = loader_next(run->loader, &batch);
+        status = comm_agree(run->comm, status);
+        if (status != DLA_OK)
+            return status;
+        fill_input(run, batch, number, &targets);
+        run_request(run, number + RUN_AHEAD);
+        tape_forward(run->tape, stream_key(run, STREAM_DROPOUT, (uint64_t)number));
+        sums[0] = take_loss(run, batch, &targets, &sums[1]);
+        run->comm->backend->sum(run->comm, sums, 2);
+        *loss += sums[0] / run->comm->size / o->accumulate;
+        *top1 += sums[1] / run->comm->size / o->accumulate;
+        if (!isfinite(*loss))
+            return comm_agree(run->comm, status_set(DLA_ERROR_ARGUMENT,
+                                                    "the loss is not a number any more at step %" PRId64
+                                                    "; the checkpoints in %s are from before: a smaller --lr helps",
+                                                    run->state.step + 1, o->output));
+        if (pass == o->accumulate - 1) {
+            reducer_begin(&reducer);
+            tape_on_gradients(run->tape, run->comm->size > 1 ? reducer_ready : NULL, &reducer);
+        }
+        tape_backward(run->tape, run->gradients);
+        tape_on_gradients(run->tape, NULL, NULL);
+    }
+    reducer_end(&reducer);
+    if (o->clip > 0.0)
+        clip_gradients(parameters, run->gradients, o->clip);
+    struct optimiser_options sgd = {.momentum = (float)o->momentum, .nesterov = o->nesterov, .weight_decay = (float)o->weight_decay};
+    sgd.decay_norm_and_bias = o->decay_norm_and_bias;
+    sgd.rate_scale = run->rate_scale;
+    optimiser_step(&sgd, run->pool, parameters, run->state.velocity, run->gradients,
+                   (float)learning_rate(o, run->state.step, run->identity.steps, run->identity.epoch_steps));
+    run->state.step++;
+    if (run->state.average)
+        average_weights(parameters, run->state.average, (float)fmin(o->ema, (double)run->state.step / ((double)run->state.step + 50.0)));
+    return DLA_OK;
+}
