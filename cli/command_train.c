@@ -84,6 +84,7 @@ static void ask_to_stop(int signal_number)
 struct view {
     bool json, terminal;
     int rank;
+    size_t skipped; /* photographs that could not be read */
 };
 
 static void print_epoch(const struct view *view, const dla_train_event *e)
@@ -100,6 +101,7 @@ static void print_epoch(const struct view *view, const dla_train_event *e)
         json_put(object, "val_score", json_text(e->val_score_name));
         json_put(object, "best", json_boolean(e->best));
         json_put(object, "images_per_second", json_real(e->images_per_second));
+        json_put(object, "skipped", json_integer((json_int_t)e->skipped_count));
         json_print(object);
         fflush(stdout);
         return;
@@ -123,6 +125,7 @@ static bool show(void *context, const dla_train_event *e)
 {
     struct view *view = context;
     view->rank = e->rank;
+    view->skipped = e->skipped_count;
     if (e->rank > 0 && e->kind != DLA_TRAIN_SKIPPED) /* rank 0 speaks for all */
         return !stop_asked;
     if (view->terminal)
@@ -281,6 +284,9 @@ static int run(const struct arguments *arguments)
         return EXIT_FAILURE;
     if (status != DLA_OK)
         return fail_with_library_error();
+    if (view.skipped > 0)
+        fprintf(stderr, "%zu photograph%s could not be read and %s skipped\n", view.skipped, view.skipped == 1 ? "" : "s",
+                view.skipped == 1 ? "was" : "were");
     if (view.rank == 0)
         fprintf(stderr, "%s/best.safetensors and last.safetensors are ready for `dla %s --weights`\n", o.output,
                 argument_text(arguments, "--task", "classify"));

@@ -262,6 +262,8 @@ dla_status checkpoint_read_newest(const char *run, const struct run_identity *id
             newest = folder.entries[i].path;
     if (status == DLA_OK && newest) {
         status = tensor_file_open(newest, &file);
+        if (status == DLA_ERROR_FORMAT)
+            status = status_set(status, "%s; remove it to go on from the checkpoint before", dla_error_message());
         if (status == DLA_OK)
             status = check_identity(file, identity, state);
         struct state_part parts[3];

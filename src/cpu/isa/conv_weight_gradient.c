@@ -207,11 +207,14 @@ struct walk {
     const float *in, *out;
 };
 
-/* sums (mr, nr) += in^T * out_gradient. mr and vectors are constants at every call. */
+/* sums (mr, nr) += in^T * out_gradient. mr and vectors are constants at every call; without the pragmas GCC keeps the sums of the
+ * tile of 24 in memory. */
 ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int vectors)
 {
     vec sum[MR_TALL][2];
+#pragma GCC unroll 24
     for (int m = 0; m < mr; m++)
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             sum[m][v] = vec_load(sums + (m * vectors + v) * VEC_WIDTH);
     const float *out = w->out;
@@ -220,14 +223,19 @@ ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int 
             const float *in = w->in + image * w->in_image + row * w->in_row;
             for (int column = 0; column < w->columns; column++, in += w->in_column, out += vectors * VEC_WIDTH) {
                 vec o[2];
+#pragma GCC unroll 2
                 for (int v = 0; v < vectors; v++)
                     o[v] = vec_load(out + v * VEC_WIDTH);
+#pragma GCC unroll 24
                 for (int m = 0; m < mr; m++)
+#pragma GCC unroll 2
                     for (int v = 0; v < vectors; v++)
                         sum[m][v] = vec_fma(vec_all(in[m]), o[v], sum[m][v]);
             }
         }
+#pragma GCC unroll 24
     for (int m = 0; m < mr; m++)
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             vec_store(sums + (m * vectors + v) * VEC_WIDTH, sum[m][v]);
 }
