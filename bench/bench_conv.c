@@ -17,13 +17,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 enum {
     MAX_LAYERS = 1024,
     COLD_BYTES = 64 << 20, /* of weight copies */
     MAX_COPIES = 64,
-    MIN_RUNS = 12
+    MIN_RUNS = 12,
+    HUGE_PAGE = 2 << 20
 };
 
 static const double min_seconds = 0.15; /* a kernel and layer */
@@ -52,13 +54,17 @@ static void fail(const char *what)
     exit(1);
 }
 
+/* In huge pages where the system has them, as a plan's memory is. */
 static void *allocate(size_t size)
 {
-    void *memory = aligned_alloc(64, (size + 127) / 64 * 64);
+    size_t alignment = size >= HUGE_PAGE ? HUGE_PAGE : 64;
+    void *memory = aligned_alloc(alignment, (size + 64 + alignment - 1) / alignment * alignment);
     if (!memory) {
         fprintf(stderr, "bench_conv: no memory for %zu bytes\n", size);
         exit(1);
     }
+    if (size >= HUGE_PAGE)
+        (void)madvise(memory, size, MADV_HUGEPAGE);
     return memory;
 }
 

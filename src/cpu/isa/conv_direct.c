@@ -18,6 +18,9 @@
  * the stride, and no power-of-two distance makes lines evict each other. The copy costs two loads and stores where the sums
  * cost kernel^2 * out_channels FMAs. A strip is small enough to stay in L2 beside the block's weights.
  *
+ * On a map of 7 columns, a tile is two rows of 7. While a block is computed, the weights of the next one are fetched into L2, a
+ * share with each tile. Where the weights are larger than L2, a strip is as high as it can be, so that they are read once.
+ *
  * A 1x1 convolution of stride 1 does not care about rows: its map is taken as one of POINTWISE_COLUMNS columns.
  * Groups: a block of output channels reads the input channels of all groups that it touches, with zero weights where the
  * groups differ.
@@ -31,10 +34,12 @@ enum {
     CHUNK = 16,
     BLOCK_VECTORS = 2,
     TILE_PIXELS = VEC_REGISTERS == 32 ? 14 : 6,
-    POINTWISE_COLUMNS = 112,       /* 8 tiles of 14 */
-    MAX_TAPS = 121,                /* kernel 11 */
-    STRIP_BYTES = 192 * 1024,      /* of the 0.5 to 2 MB of L2; the rest is for weights */
-    TASKS_PER_THREAD = 6,          /* an even end without a cost per task that shows */
+    POINTWISE_COLUMNS = 112,      /* 8 tiles of 14 */
+    MAX_TAPS = 121,               /* kernel 11 */
+    STRIP_BYTES = 192 * 1024,     /* of the 0.5 to 2 MB of L2; the rest is for weights */
+    HEAVY_WEIGHT_BYTES = 2 << 20, /* weights that are rather read once, by a strip of up to HEAVY_STRIP_BYTES */
+    HEAVY_STRIP_BYTES = 512 * 1024,
+    TASKS_PER_THREAD = 6, /* an even end without a cost per task that shows */
     ALIGNMENT = 64
 };
 
@@ -45,10 +50,10 @@ struct blocking {
     int block_channels;            /* output channels a block, a multiple of the vector width */
     int block_count;
     int chunk_count;
-    int columns;                   /* of a strip row and phase */
-    int strip_rows;                /* output rows a strip */
-    int strip_count;               /* per image */
-    int strip_in_rows;             /* input rows that a strip of strip_rows output rows touches */
+    int columns;       /* of a strip row and phase */
+    int strip_rows;    /* output rows a strip */
+    int strip_count;   /* per image */
+    int strip_in_rows; /* input rows that a strip of strip_rows output rows touches */
     int64_t row_floats, plane_floats, strip_floats;
     int blocks_per_task, tasks_per_strip;
 };
@@ -79,11 +84,13 @@ static struct blocking block(const struct conv_shape *shape, int threads)
 
     int halo = (s->kernel - 1) * s->dilation + 1;
     int64_t row_bytes = b.row_floats * b.chunk_count * (int64_t)sizeof(float);
-    int64_t rows_that_fit = (STRIP_BYTES / row_bytes - halo) / s->stride + 1;
+    int64_t weight_bytes = (int64_t)s->out_channels * s->in_channels / s->groups * s->kernel * s->kernel * (int64_t)sizeof(float);
+    bool heavy = weight_bytes > HEAVY_WEIGHT_BYTES;
+    int64_t rows_that_fit = ((heavy ? HEAVY_STRIP_BYTES : STRIP_BYTES) / row_bytes - halo) / s->stride + 1;
     int64_t strips_wanted = divide_up(TASKS_PER_THREAD * threads, s->batch);
     int rows = divide_up(s->out_height, (int)strips_wanted);
     if (rows < 4) /* the halo would be copied too often: rather split the output channels */
-        rows = s->out_height < 4 ? s->out_height : 4;
+        rows = heavy || s->out_height < 4 ? s->out_height : 4;
     if (rows > rows_that_fit)
         rows = rows_that_fit < 1 ? 1 : (int)rows_that_fit;
     b.strip_count = divide_up(s->out_height, rows);
@@ -152,10 +159,9 @@ static int smaller(int a, int b)
     return a < b ? a : b;
 }
 
-static void pack(const struct conv_shape *shape,
-                 const float *weight, /* (out_channels, in_channels / groups, kernel, kernel) */
-                 const float *scale,  /* (out_channels) */
-                 void *packed)        /* (blocks)(chunks)(kernel, kernel)(channels of the chunk)(block_channels) */
+static void pack(const struct conv_shape *shape, const float *weight, /* (out_channels, in_channels / groups, kernel, kernel) */
+                 const float *scale,                                  /* (out_channels) */
+                 void *packed) /* (blocks)(chunks)(kernel, kernel)(channels of the chunk)(block_channels) */
 {
     struct blocking b = block(shape, 1);
     int group_inputs = shape->in_channels / shape->groups, group_outputs = shape->out_channels / shape->groups;
@@ -217,38 +223,44 @@ static double cost(const struct conv_shape *shape, int threads)
 
 /* Everything a tile needs; `in` and `out` move from tile to tile. */
 struct tile {
-    const float *in;               /* chunk 0, first tap of the first pixel */
+    const float *in; /* chunk 0, first tap of the first pixel */
+    int64_t in_row;  /* floats to the second row of a tile of two */
     int64_t plane_floats;
-    int first_input, last_input;   /* input channels */
+    int first_input, last_input; /* input channels */
     int tap_count;
-    const int *taps;               /* (tap_count) floats from the first tap */
+    const int *taps; /* (tap_count) floats from the first tap */
     const float *weight;
-    const float *bias;             /* (channels) */
-    const float *residual;         /* first pixel, or NULL */
-    int64_t residual_stride;
-    float *out;                    /* first pixel */
-    int64_t out_stride;
-    int pixels, channels;          /* of the tile that exist; the kernel computes whole tiles */
+    const char *ahead;     /* weights of the next block, fetched meanwhile: a share with each tile */
+    int ahead_step;        /* bytes with each input channel and tap */
+    const float *bias;     /* (channels) */
+    const float *residual; /* first pixel, or NULL */
+    int64_t residual_stride, residual_row;
+    float *out; /* first pixel */
+    int64_t out_stride, out_row;
+    int pixels, channels; /* of the tile that exist; the kernel computes whole tiles */
     bool relu;
 };
 
-/* The end of a tile of which only a part exists: sums is (pixels, block_channels). */
-static void store_part(const struct tile *t, const float *sums, int block_channels)
+/* The end of a row of a tile of which only a part exists: sums is (pixels, block_channels). */
+static void store_part(const struct tile *t, const float *sums, int row, int pixels, int block_channels)
 {
-    for (int p = 0; p < t->pixels; p++)
+    for (int p = 0; p < pixels; p++)
         for (int c = 0; c < t->channels; c++) {
             float sum = sums[p * block_channels + c];
             if (t->residual)
-                sum += t->residual[p * t->residual_stride + c];
-            t->out[p * t->out_stride + c] = t->relu && sum < 0.0f ? 0.0f : sum;
+                sum += t->residual[row * t->residual_row + p * t->residual_stride + c];
+            t->out[row * t->out_row + p * t->out_stride + c] = t->relu && sum < 0.0f ? 0.0f : sum;
         }
 }
 
-/* `pixels` and `vectors` are constants at every call, so that `sum` lives in registers. */
-ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int vectors)
+/* `pixels`, `rows` and `vectors` are constants at every call, so that `sum` lives in registers. The pixels are neighbours in one
+ * row, or whole rows above each other, all of which exist. */
+ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int rows, const int vectors)
 {
     vec sum[TILE_PIXELS][BLOCK_VECTORS];
+    const int row_pixels = pixels / rows;
     const float *weight = t->weight;
+    const char *ahead = t->ahead;
 
     for (int v = 0; v < vectors; v++) {
         int lanes = t->channels - v * VEC_WIDTH;
@@ -262,15 +274,17 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ve
         end = (chunk + 1) * CHUNK < t->last_input ? (chunk + 1) * CHUNK : t->last_input;
         const float *plane = t->in + chunk * t->plane_floats + begin % CHUNK;
         for (int tap = 0; tap < t->tap_count; tap++) {
-            const float *in = plane + t->taps[tap];
-            for (int i = begin; i < end; i++, in++, weight += vectors * VEC_WIDTH) {
+            const float *in = plane + t->taps[tap], *in_second = in + t->in_row;
+            for (int i = begin; i < end; i++, in++, in_second++, weight += vectors * VEC_WIDTH) {
                 vec w[BLOCK_VECTORS];
 #pragma GCC unroll 2
                 for (int v = 0; v < vectors; v++)
                     w[v] = vec_load(weight + v * VEC_WIDTH);
+                __builtin_prefetch(ahead, 0, 2);
+                ahead += t->ahead_step;
 #pragma GCC unroll 14
                 for (int p = 0; p < pixels; p++) {
-                    vec x = vec_all(in[p * CHUNK]);
+                    vec x = vec_all((p < row_pixels ? in : in_second)[p % row_pixels * CHUNK]);
 #pragma GCC unroll 2
                     for (int v = 0; v < vectors; v++)
                         sum[p][v] = vec_fma(x, w[v], sum[p][v]);
@@ -285,7 +299,8 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ve
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++)
                 vec_store(sums + (p * vectors + v) * VEC_WIDTH, sum[p][v]);
-        store_part(t, sums, vectors * VEC_WIDTH);
+        for (int row = 0; row < rows; row++)
+            store_part(t, sums + row * row_pixels * vectors * VEC_WIDTH, row, rows == 1 ? t->pixels : row_pixels, vectors * VEC_WIDTH);
         return;
     }
     vec floor = vec_all(t->relu ? 0.0f : -INFINITY);
@@ -294,26 +309,34 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ve
         for (int p = 0; p < pixels; p++)
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++)
-                sum[p][v] = sum[p][v] + vec_load(t->residual + p * t->residual_stride + v * VEC_WIDTH);
+                sum[p][v] =
+                    sum[p][v]
+                    + vec_load(t->residual + p / row_pixels * t->residual_row + p % row_pixels * t->residual_stride + v * VEC_WIDTH);
 #pragma GCC unroll 14
     for (int p = 0; p < pixels; p++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
-            vec_store(t->out + p * t->out_stride + v * VEC_WIDTH, vec_max(floor, sum[p][v]));
+            vec_store(t->out + p / row_pixels * t->out_row + p % row_pixels * t->out_stride + v * VEC_WIDTH, vec_max(floor, sum[p][v]));
 }
 
 typedef void tile_function(const struct tile *tile);
 
-#define TILE(computed)                                                                                                                     \
-    static void tile_##computed##x1(const struct tile *t)                                                                                  \
+#define TILE(computed, rows)                                                                                                               \
+    static void tile_##computed##x##rows##x1(const struct tile *t)                                                                         \
     {                                                                                                                                      \
-        tile_run(t, computed, 1);                                                                                                          \
+        tile_run(t, computed *rows, rows, 1);                                                                                              \
     }                                                                                                                                      \
-    static void tile_##computed##x2(const struct tile *t)                                                                                  \
+    static void tile_##computed##x##rows##x2(const struct tile *t)                                                                         \
     {                                                                                                                                      \
-        tile_run(t, computed, 2);                                                                                                          \
+        tile_run(t, computed *rows, rows, 2);                                                                                              \
     }
-#define TILE_ENTRY(computed) {computed, {tile_##computed##x1, tile_##computed##x2}}
+#define TILE_ENTRY(computed)                                                                                                               \
+    {                                                                                                                                      \
+        computed,                                                                                                                          \
+        {                                                                                                                                  \
+            tile_##computed##x1x1, tile_##computed##x1x2                                                                                   \
+        }                                                                                                                                  \
+    }
 
 /* Widths that are computed; a tile of another width is computed as the next wider one, of which the rest is dropped. */
 struct tile_size {
@@ -321,48 +344,67 @@ struct tile_size {
     tile_function *run[BLOCK_VECTORS];
 };
 
-TILE(1)
-TILE(2)
-TILE(4)
+TILE(1, 1)
+TILE(2, 1)
+TILE(4, 1)
 #if KERNEL_ISA_AVX512 || KERNEL_ISA_NEON
-TILE(7)
-TILE(10)
-TILE(12)
-TILE(14)
+TILE(7, 1)
+TILE(10, 1)
+TILE(12, 1)
+TILE(14, 1)
+TILE(7, 2)
 static const struct tile_size tile_sizes[] = {TILE_ENTRY(1),  TILE_ENTRY(2),  TILE_ENTRY(4), TILE_ENTRY(7),
                                               TILE_ENTRY(10), TILE_ENTRY(12), TILE_ENTRY(14)};
+static tile_function *const two_rows[BLOCK_VECTORS] = {tile_7x2x1, tile_7x2x2};
 #else
-TILE(5)
-TILE(6)
+TILE(5, 1)
+TILE(6, 1)
+TILE(3, 2)
 static const struct tile_size tile_sizes[] = {TILE_ENTRY(1), TILE_ENTRY(2), TILE_ENTRY(4), TILE_ENTRY(5), TILE_ENTRY(6)};
+static tile_function *const two_rows[BLOCK_VECTORS] = {tile_3x2x1, tile_3x2x2};
 #endif
 
-static void run_tile(struct tile *tile, int pixels, int vectors)
+static void run_tile(struct tile *tile, int pixels, int rows, int vectors)
 {
     const struct tile_size *size = tile_sizes;
 
+    tile->pixels = pixels * rows;
+    if (rows == 2) {
+        two_rows[vectors - 1](tile);
+        return;
+    }
     while (size->pixels < pixels)
         size++;
-    tile->pixels = pixels;
     size->run[vectors - 1](tile);
 }
 
-/* Channels [0, count) of one pixel to the strip's chunks from channel `at` on. */
-ALWAYS_INLINE void copy_channels(float *strip, int64_t plane_floats, int at, const float *in, int count)
+/* Channels [0, count) of neighbouring columns to the strip's chunks from channel `at` on; `in` steps from column to column. */
+static void copy_columns(float *strip, int64_t plane_floats, int at, const float *in, int64_t in_step, int columns, int count)
 {
     while (count > 0) {
         int lane = at % CHUNK, run = CHUNK - lane < count ? CHUNK - lane : count;
         float *out = strip + at / CHUNK * plane_floats + lane;
-        if (run == CHUNK)
-            for (int v = 0; v < CHUNK; v += VEC_WIDTH)
-                vec_store(out + v, vec_load(in + v));
-        else
-            for (int i = 0; i < run; i++)
-                out[i] = in[i];
+        for (int column = 0; column < columns; column++) {
+            const float *from = in + column * in_step;
+            float *to = out + (int64_t)column * CHUNK;
+            if (run == CHUNK)
+                for (int v = 0; v < CHUNK; v += VEC_WIDTH)
+                    vec_store(to + v, vec_load(from + v));
+            else
+                for (int i = 0; i < run; i++)
+                    to[i] = from[i];
+        }
         in += run;
         at += run;
         count -= run;
     }
+}
+
+static void clear_columns(float *strip, const struct blocking *b, int columns)
+{
+    for (int chunk = 0; chunk < b->chunk_count; chunk++)
+        for (int i = 0; i < columns * CHUNK; i += VEC_WIDTH)
+            vec_store(strip + chunk * b->plane_floats + i, vec_zero());
 }
 
 /* Fills the strip for output rows [first_row, first_row + rows) of one image. */
@@ -374,24 +416,20 @@ static void fill_strip(const struct blocking *b, const struct conv_call *call, i
     for (int row = 0; row < in_rows; row++) {
         int y = first_row * s->stride - s->padding + row;
         int64_t row_pixel = ((int64_t)image * s->in_height + y) * s->in_width;
-        bool inside = y >= 0 && y < s->in_height;
+        int width = b->in_pixels - row_pixel < s->in_width ? (int)(b->in_pixels - row_pixel) : s->in_width;
         for (int phase = 0; phase < s->stride; phase++) {
             float *out = strip + row * b->row_floats + (int64_t)phase * b->columns * CHUNK;
-            for (int column = 0; column < b->columns; column++, out += CHUNK) {
-                int x = column * s->stride + phase - s->padding;
-                if (!inside || x < 0 || x >= s->in_width || row_pixel + x >= b->in_pixels) {
-                    for (int chunk = 0; chunk < b->chunk_count; chunk++)
-                        for (int v = 0; v < CHUNK; v += VEC_WIDTH)
-                            vec_store(out + chunk * b->plane_floats + v, vec_zero());
-                    continue;
-                }
-                int at = 0;
-                for (int source = 0; source < s->source_count; source++) {
-                    copy_channels(out, b->plane_floats, at, call->sources[source].data + (row_pixel + x) * call->sources[source].pixel_stride,
-                                  s->source_channels[source]);
-                    at += s->source_channels[source];
-                }
-            }
+            int before = phase < s->padding ? divide_up(s->padding - phase, s->stride) : 0; /* columns left of the map */
+            int end = y < 0 || y >= s->in_height || width <= phase - s->padding ? 0 : divide_up(width + s->padding - phase, s->stride);
+            before = smaller(before, b->columns);
+            end = larger(smaller(end, b->columns), before);
+            clear_columns(out, b, before);
+            clear_columns(out + (int64_t)end * CHUNK, b, b->columns - end);
+            out += (int64_t)before * CHUNK;
+            int64_t pixel = row_pixel + (int64_t)before * s->stride + phase - s->padding;
+            for (int source = 0, at = 0; source < s->source_count && end > before; at += s->source_channels[source++])
+                copy_columns(out, b->plane_floats, at, call->sources[source].data + pixel * call->sources[source].pixel_stride,
+                             s->stride * call->sources[source].pixel_stride, end - before, s->source_channels[source]);
         }
     }
 }
@@ -420,18 +458,27 @@ static void run_block(const struct direct_job *job, const float *strip, int imag
     };
     block_inputs(b, index, &t.first_input, &t.last_input);
 
-    int vectors = b->block_channels / VEC_WIDTH;
-    for (int row = 0; row < rows; row++) {
+    /* What is in L2 when the next block begins need not come from memory then. */
+    int vectors = b->block_channels / VEC_WIDTH, tiles = divide_up(b->shape.out_width, TILE_PIXELS);
+    int next = index + 1 < b->block_count ? index + 1 : 0;
+    t.ahead = (const char *)((const float *)call->packed + block_offset(b, next));
+    t.ahead_step = divide_up(vectors * VEC_WIDTH * (int)sizeof(float), tiles * rows);
+    int64_t tile_ahead = (int64_t)(t.last_input - t.first_input) * t.tap_count * t.ahead_step;
+    for (int row = 0, together; row < rows; row += together) {
         int64_t pixel = ((int64_t)image * b->shape.out_height + first_row + row) * b->shape.out_width;
         int width = b->out_pixels - pixel < b->shape.out_width ? (int)(b->out_pixels - pixel) : b->shape.out_width;
-        int tiles = divide_up(width, TILE_PIXELS);
+        together = width == TILE_PIXELS / 2 && row + 1 < rows && b->out_pixels - pixel >= 2 * width ? 2 : 1;
+        t.in_row = b->shape.stride * b->row_floats;
+        t.out_row = width * call->out.pixel_stride;
+        t.residual_row = width * call->residual.pixel_stride;
         for (int i = 0, x = 0; i < tiles; i++) {
-            int next = (int)((int64_t)width * (i + 1) / tiles);
+            int next_x = (int)((int64_t)width * (i + 1) / tiles);
             t.in = strip + (int64_t)row * b->shape.stride * b->row_floats + x * CHUNK;
             t.out = call->out.data + (pixel + x) * call->out.pixel_stride + first_out;
             t.residual = call->residual.data ? call->residual.data + (pixel + x) * call->residual.pixel_stride + first_out : NULL;
-            run_tile(&t, next - x, vectors);
-            x = next;
+            run_tile(&t, next_x - x, together, vectors);
+            t.ahead += tile_ahead;
+            x = next_x;
         }
     }
 }

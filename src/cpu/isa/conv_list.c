@@ -6,6 +6,7 @@ extern const struct conv_kernel ISA_NAME(winograd4x4);
 #ifndef VEC_NO_HALF
 extern const struct conv_kernel ISA_NAME(winograd4x4_half);
 #endif
+extern const struct conv_kernel ISA_NAME(conv_stem);
 extern const struct conv_kernel ISA_NAME(grouped3x3);
 extern const struct conv_kernel ISA_NAME(conv_pointwise);
 extern const struct conv_kernel ISA_NAME(conv_direct);
@@ -15,5 +16,11 @@ const struct conv_kernel *const ISA_NAME(conv_list)[] = {
 #ifndef VEC_NO_HALF
     &ISA_NAME(winograd4x4_half),
 #endif
-    &ISA_NAME(winograd4x4),      &ISA_NAME(grouped3x3), &ISA_NAME(conv_pointwise), &ISA_NAME(conv_direct), &conv_reference, NULL,
+    &ISA_NAME(winograd4x4),
+    &ISA_NAME(conv_stem),
+    &ISA_NAME(grouped3x3),
+    &ISA_NAME(conv_pointwise),
+    &ISA_NAME(conv_direct),
+    &conv_reference,
+    NULL,
 };
