@@ -20,6 +20,10 @@
  * another, so its taps come from memory once and from L2 after that. A set of tiles is so large that its V (4608 bytes a tile and
  * chunk) stays in L2. With four tiles (7x7), U is not worth its way through L1: see multiply_few.
  *
+ * A last row or column of tiles that has but one or two outputs along that side does with four of the six points there (F(2, 3), see
+ * winograd_transform.h). On a 14x14 map that leaves 484 products of 576. Tiles are numbered by shape so that those which have a
+ * point are neighbours in V and M.
+ *
  * Two ways to share the work. Where there are many tiles, a task is a set of tiles and does everything for it ("by tiles").
  * Where the map is small and the weights are what must be read, all threads transform the inputs to one V first, then a task
  * is a block of output channels, so that every weight is read and transformed once ("by channels").
@@ -39,6 +43,7 @@ struct chunk {
 
 struct blocking {
     int tile_rows, tile_columns, tile_count; /* of an image, of all images */
+    int first_wide, first_low, first_corner; /* tiles by their shape, see tile_at */
     int chunk_count;                         /* of input channels */
     int vector_count, block_count;           /* of output channels */
     bool by_tiles;
@@ -68,10 +73,11 @@ static double larger(double a, double b)
     return a > b ? a : b;
 }
 
-/* A set of four tiles and whole blocks, which multiply_few is for. */
-static bool few_tiles(int set_tiles, int tiles, int vectors)
+/* A set of four tiles without narrow sides, and a whole block, which multiply_few is for. */
+static bool few_tiles(const struct blocking *b, int set_tiles, int tiles, int vectors)
 {
-    return VEC_REGISTERS == 32 && set_tiles == FEW && tiles == FEW && vectors == BLOCK_VECTORS;
+    bool narrow = b->first_wide > 0 || b->first_low < b->tile_count;
+    return VEC_REGISTERS == 32 && !narrow && set_tiles == FEW && tiles == FEW && vectors == BLOCK_VECTORS;
 }
 
 /* The estimate for sets of `tiles` tiles, in cycles measured on a Zen 5 core. */
@@ -81,8 +87,10 @@ static double estimate(const struct blocking *b, const struct conv_shape *s, int
     const double l3_cycles_a_line = 1.0, transforms = 200.0;
     int parts = divide_up(tiles, ROWS), sets = divide_up(b->tile_count, tiles);
     int vectors = b->vector_count < BLOCK_VECTORS ? b->vector_count : BLOCK_VECTORS;
-    double products = (double)WINOGRAD_POINTS * (0.5 * tiles + 0.15 * parts); /* of an input channel and a vector of outputs */
-    double weights = few_tiles(tiles, tiles, vectors) ? 40.0 : 5.0 * VEC_WIDTH;
+    double narrow = (double)(b->first_wide + 2 * (b->tile_count - b->first_corner) + b->first_corner - b->first_low) / b->tile_count;
+    double points = WINOGRAD_POINTS - 11.0 * narrow; /* of a tile on average: 36, 24 with a narrow side, 16 with two */
+    double products = 0.5 * points * tiles + 0.15 * WINOGRAD_POINTS * parts; /* of an input channel and a vector of outputs */
+    double weights = few_tiles(b, tiles, tiles, vectors) ? 40.0 : 5.0 * VEC_WIDTH;
     double outputs = (products + weights) * vectors * s->in_channels; /* of a block, all input channels */
     double input = transforms * tiles * b->chunk_count * CHUNK / VEC_WIDTH;
     double input_bytes = (double)tile_floats(b) * tiles * sizeof(float);
@@ -95,6 +103,12 @@ static double estimate(const struct blocking *b, const struct conv_shape *s, int
     return sets * (input / threads + divide_up(b->block_count, threads) * outputs + 10000.0); /* two waits for all threads */
 }
 
+/* Whether the last tile along a side has at most NARROW_OUT outputs. */
+static bool is_narrow(int outputs)
+{
+    return outputs % WINOGRAD_OUT > 0 && outputs % WINOGRAD_OUT <= NARROW_OUT;
+}
+
 static struct blocking block(const struct conv_shape *s, int threads)
 {
     struct blocking b = {
@@ -104,7 +118,11 @@ static struct blocking block(const struct conv_shape *s, int threads)
         .block_count = divide_up(s->out_channels, BLOCK),
     };
 
+    int narrow_rows = is_narrow(s->out_height), narrow_columns = is_narrow(s->out_width);
     b.tile_count = s->batch * b.tile_rows * b.tile_columns;
+    b.first_wide = s->batch * (b.tile_rows - narrow_rows) * narrow_columns;
+    b.first_low = s->batch * (b.tile_rows - narrow_rows) * b.tile_columns;
+    b.first_corner = b.tile_count - s->batch * narrow_rows * narrow_columns;
     for (int source = 0; source < s->source_count; source++)
         b.chunk_count += divide_up(s->source_channels[source], CHUNK);
 
@@ -189,14 +207,26 @@ struct winograd_job {
 /* Where a tile lies. */
 struct tile {
     int image, y, x; /* of its first output */
+    struct narrow narrow;
 };
 
-static struct tile tile_at(const struct blocking *b, int index)
+/* Tiles are numbered by shape, so that those which have a point are neighbours, whatever the point:
+ *
+ *     [0, first_wide) narrow in x | [first_wide, first_low) full | [first_low, first_corner) narrow in y | [first_corner, tile_count) in both
+ *     +-b in y: the first two kinds       +-b in x: the middle two       +-b in both: the full ones       else all */
+static struct tile tile_at(const struct blocking *b, const struct conv_shape *s, int index)
 {
-    int in_image = index % (b->tile_rows * b->tile_columns);
-    return (struct tile){.image = index / (b->tile_rows * b->tile_columns),
-                         .y = in_image / b->tile_columns * WINOGRAD_OUT,
-                         .x = in_image % b->tile_columns * WINOGRAD_OUT};
+    struct narrow narrow = {.y = index >= b->first_low, .x = index < b->first_wide || index >= b->first_corner};
+    int rows = b->tile_rows, columns = b->tile_columns; /* of tiles of this shape, in an image */
+    int first = narrow.y ? (narrow.x ? b->first_corner : b->first_low) : (narrow.x ? 0 : b->first_wide);
+
+    rows = narrow.y ? 1 : rows - is_narrow(s->out_height);
+    columns = narrow.x ? 1 : columns - is_narrow(s->out_width);
+    int in_image = (index - first) % (rows * columns);
+    return (struct tile){.image = (index - first) / (rows * columns),
+                         .y = (narrow.y ? b->tile_rows - 1 : in_image / columns) * WINOGRAD_OUT,
+                         .x = (narrow.x ? b->tile_columns - 1 : in_image % columns) * WINOGRAD_OUT,
+                         .narrow = narrow};
 }
 
 /* V[chunk][point][tile of the set][16] for one tile and some chunks. */
@@ -204,7 +234,7 @@ static void transform_tile(const struct winograd_job *job, int tile_index, int f
 {
     const struct blocking *b = &job->blocking;
     const struct conv_shape *s = job->call->shape;
-    struct tile tile = tile_at(b, tile_index);
+    struct tile tile = tile_at(b, s, tile_index);
     int y = tile.y - s->padding, x = tile.x - s->padding;
     struct window inside = {
         .top = y < 0 ? -y : 0,
@@ -212,7 +242,8 @@ static void transform_tile(const struct winograd_job *job, int tile_index, int f
         .left = x < 0 ? -x : 0,
         .right = s->in_width - x,
     };
-    bool whole = inside.top == 0 && inside.left == 0 && inside.bottom >= WINOGRAD_IN && inside.right >= WINOGRAD_IN;
+    int shape = 2 * tile.narrow.y + tile.narrow.x;
+    bool whole = shape == 0 && inside.top == 0 && inside.left == 0 && inside.bottom >= WINOGRAD_IN && inside.right >= WINOGRAD_IN;
     int64_t point_stride = (int64_t)b->set_tiles * CHUNK, row_points = b->chunk_count * WINOGRAD_IN * point_stride;
 
     for (int c = first_chunk; c < last_chunk; c++) {
@@ -223,12 +254,8 @@ static void transform_tile(const struct winograd_job *job, int tile_index, int f
         float *out = input + (int64_t)c * WINOGRAD_IN * point_stride + tile_index % b->set_tiles * CHUNK;
         for (int lane = 0; lane < chunk->count; lane += VEC_WIDTH) {
             int lanes = chunk->count - lane < VEC_WIDTH ? chunk->count - lane : VEC_WIDTH;
-            if (whole && lanes == VEC_WIDTH)
-                transform_input(in + lane, s->in_width * map->pixel_stride, map->pixel_stride, &inside, lanes, out + lane, row_points,
-                                point_stride, true);
-            else
-                transform_input(in + lane, s->in_width * map->pixel_stride, map->pixel_stride, &inside, lanes, out + lane, row_points,
-                                point_stride, false);
+            input_functions[whole && lanes == VEC_WIDTH ? WHOLE_TILE : shape](in + lane, s->in_width * map->pixel_stride, map->pixel_stride,
+                                                                              &inside, lanes, out + lane, row_points, point_stride);
         }
     }
 }
@@ -237,23 +264,25 @@ static void finish_tile(const struct winograd_job *job, int tile_index, int firs
 {
     const struct conv_call *call = job->call;
     const struct conv_shape *s = call->shape;
-    struct tile tile = tile_at(&job->blocking, tile_index);
-    int rows = s->out_height - tile.y < WINOGRAD_OUT ? s->out_height - tile.y : WINOGRAD_OUT;
-    int columns = s->out_width - tile.x < WINOGRAD_OUT ? s->out_width - tile.x : WINOGRAD_OUT;
+    struct tile tile = tile_at(&job->blocking, s, tile_index);
+    int shape = 2 * tile.narrow.y + tile.narrow.x;
     int64_t pixel = ((int64_t)tile.image * s->out_height + tile.y) * s->out_width + tile.x;
-    int64_t out_pixel = call->out.pixel_stride, residual_pixel = call->residual.pixel_stride;
+    struct tile_output to = {
+        .out_row = s->out_width * call->out.pixel_stride,
+        .out_pixel = call->out.pixel_stride,
+        .residual_row = s->out_width * call->residual.pixel_stride,
+        .residual_pixel = call->residual.pixel_stride,
+        .rows = s->out_height - tile.y < WINOGRAD_OUT ? s->out_height - tile.y : WINOGRAD_OUT,
+        .columns = s->out_width - tile.x < WINOGRAD_OUT ? s->out_width - tile.x : WINOGRAD_OUT,
+        .relu = call->relu,
+    };
 
     for (int lane = 0; lane < channels; lane += VEC_WIDTH) {
-        int lanes = channels - lane < VEC_WIDTH ? channels - lane : VEC_WIDTH;
-        float *out = call->out.data + pixel * out_pixel + first_out + lane;
-        const float *residual = call->residual.data ? call->residual.data + pixel * residual_pixel + first_out + lane : NULL;
-        vec bias = vec_load_first(call->bias + first_out + lane, lanes);
-        if (rows == WINOGRAD_OUT && columns == WINOGRAD_OUT && lanes == VEC_WIDTH)
-            transform_output(m + lane, point_stride, bias, residual, s->out_width * residual_pixel, residual_pixel, out,
-                             s->out_width * out_pixel, out_pixel, rows, columns, lanes, call->relu, true);
-        else
-            transform_output(m + lane, point_stride, bias, residual, s->out_width * residual_pixel, residual_pixel, out,
-                             s->out_width * out_pixel, out_pixel, rows, columns, lanes, call->relu, false);
+        to.lanes = channels - lane < VEC_WIDTH ? channels - lane : VEC_WIDTH;
+        to.out = call->out.data + pixel * to.out_pixel + first_out + lane;
+        to.residual = call->residual.data ? call->residual.data + pixel * to.residual_pixel + first_out + lane : NULL;
+        bool whole = to.rows == WINOGRAD_OUT && to.columns == WINOGRAD_OUT && to.lanes == VEC_WIDTH;
+        output_functions[whole ? WHOLE_TILE : shape](m + lane, point_stride, vec_load_first(call->bias + first_out + lane, to.lanes), &to);
     }
 }
 
@@ -261,7 +290,7 @@ static void finish_tile(const struct winograd_job *job, int tile_index, int firs
 struct step {
     const float *input;   /* V of chunk and row: [point][tile of the set][CHUNK] */
     int64_t point_stride; /* of V */
-    int tiles;
+    int first_tile, tiles;
     int64_t weight;    /* elements of the packed weights before the chunk and block */
     int count;         /* input channels */
     int vectors;       /* of outputs */
@@ -276,21 +305,35 @@ static void fetch(const struct step *step, int part, int parts)
         __builtin_prefetch(step->ahead + (int64_t)line * CACHE_LINE, 0, 2);
 }
 
+/* Tiles [first, last) of the set that have the point (row, x). */
+static void tiles_of_point(const struct blocking *b, const struct step *s, int row, int x, int *first, int *last)
+{
+    int from = wide_point(x) ? b->first_wide : 0;
+    int to = wide_point(row) ? b->first_low : wide_point(x) ? b->first_corner : b->tile_count;
+
+    *first = from > s->first_tile ? from - s->first_tile : 0;
+    *last = to < s->first_tile + s->tiles ? to - s->first_tile : s->tiles;
+    if (*last < *first)
+        *last = *first;
+}
+
 static void run_step(const struct winograd_job *job, const struct step *s, int row, bool first, float *weights)
 {
-    int parts = divide_up(s->tiles, ROWS), longer = divide_up(s->tiles, parts), longer_parts = s->tiles - parts * (longer - 1);
-    const float *v = s->input;
-    float *out = s->products;
+    const int width = s->vectors * VEC_WIDTH;
 
+    if (wide_point(row) && s->first_tile >= job->blocking.first_low)
+        return; /* all of the set's tiles are narrow in y */
     weights_functions[row][job->half][s->vectors - 1](job->call->packed, s->weight, s->count, weights);
-    for (int x = 0; x < WINOGRAD_IN; x++, v += s->point_stride) {
-        const float *in = v;
+    for (int x = 0; x < WINOGRAD_IN; x++) {
+        int begin, end;
+        tiles_of_point(&job->blocking, s, row, x, &begin, &end);
         fetch(s, x, WINOGRAD_IN);
-        for (int part = 0; part < parts; part++) {
-            int rows = part < longer_parts ? longer : longer - 1;
-            product_functions[rows - 1][s->vectors - 1](in, weights + x * POINT_FLOATS, s->count, out, first);
-            in += rows * CHUNK;
-            out += rows * s->vectors * VEC_WIDTH;
+        int parts = divide_up(end - begin, ROWS);
+        for (int part = 0, tile = begin; part < parts; part++) {
+            int rows = divide_up(end - tile, parts - part);
+            product_functions[rows - 1][s->vectors - 1](s->input + x * s->point_stride + tile * CHUNK, weights + x * POINT_FLOATS, s->count,
+                                                        s->products + (x * s->tiles + tile) * width, first);
+            tile += rows;
         }
     }
 }
@@ -315,6 +358,7 @@ static void run_block(const struct winograd_job *job, const float *input, float 
     int channels = call->shape->out_channels - first < BLOCK ? call->shape->out_channels - first : BLOCK;
     struct step s = {
         .point_stride = (int64_t)b->set_tiles * CHUNK,
+        .first_tile = first_tile,
         .tiles = b->tile_count - first_tile < b->set_tiles ? b->tile_count - first_tile : b->set_tiles,
         .weight = index * block_elements,
         .vectors = vec_count(channels),
@@ -330,7 +374,7 @@ static void run_block(const struct winograd_job *job, const float *input, float 
             s.input = input + ((int64_t)row * b->chunk_count + c) * WINOGRAD_IN * s.point_stride;
             s.products = products + row * row_products;
 #if KERNEL_ISA_AVX512 || KERNEL_ISA_NEON
-            if (few_tiles(b->set_tiles, s.tiles, s.vectors))
+            if (few_tiles(b, b->set_tiles, s.tiles, s.vectors))
                 run_few_step(job, &s, row, c == 0);
             else
 #endif

@@ -50,40 +50,86 @@ struct window {
     int top, bottom, left, right;
 };
 
-/* B^T d B for one vector of channels. `in` is the tile's first pixel, which need not exist; `out` point 0 of the tile in V. */
-ALWAYS_INLINE void transform_input(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, int lanes,
-                                   float *out, int64_t row_points, int64_t point_stride, const bool simple)
+/* Which sides of a tile have at most NARROW_OUT outputs, see winograd_transform.h: its height (a last row of tiles), its width. */
+struct narrow {
+    bool y, x;
+};
+
+enum { NARROW_OUT = 2 };
+
+/* Whether point index i of a side, 0 .. 5, is one of those that a narrow side does without. */
+ALWAYS_INLINE bool wide_point(int i)
 {
+    return i == 3 || i == 4;
+}
+
+/* B^T d B for one vector of channels. `in` is the tile's first pixel, which need not exist; `out` point 0 of the tile in V. `whole`:
+ * all of the 6 x 6 inputs and of the vector's lanes exist. */
+ALWAYS_INLINE void transform_input(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, int lanes,
+                                   float *out, int64_t row_points, int64_t point_stride, const struct narrow narrow, const bool whole)
+{
+    const int rows = WINOGRAD_IN - (narrow.y ? NARROW_OUT : 0), columns = WINOGRAD_IN - (narrow.x ? NARROW_OUT : 0);
     vec half[WINOGRAD_IN][WINOGRAD_IN];
 
 #pragma GCC unroll 6
-    for (int x = 0; x < WINOGRAD_IN; x++) {
+    for (int x = 0; x < columns; x++) {
         vec d[WINOGRAD_IN], v[WINOGRAD_IN];
-        bool column = simple || (x >= inside->left && x < inside->right);
+        bool column = whole || (x >= inside->left && x < inside->right);
 #pragma GCC unroll 6
-        for (int y = 0; y < WINOGRAD_IN; y++) {
+        for (int y = 0; y < rows; y++) {
             const float *pixel = in + y * row_stride + x * pixel_stride;
-            if (simple)
+            if (whole)
                 d[y] = vec_load(pixel);
             else if (column && y >= inside->top && y < inside->bottom)
                 d[y] = lanes == VEC_WIDTH ? vec_load(pixel) : vec_load_first(pixel, lanes);
             else
                 d[y] = vec_zero();
         }
-        winograd_input_line(d, v);
+        if (narrow.y)
+            winograd_narrow_input_line(d, v);
+        else
+            winograd_input_line(d, v);
 #pragma GCC unroll 6
         for (int y = 0; y < WINOGRAD_IN; y++)
-            half[y][x] = v[y];
+            if (!narrow.y || !wide_point(y))
+                half[y][x] = v[y];
     }
 #pragma GCC unroll 6
     for (int y = 0; y < WINOGRAD_IN; y++) {
         vec v[WINOGRAD_IN];
-        winograd_input_line(half[y], v);
+        if (narrow.y && wide_point(y))
+            continue;
+        if (narrow.x)
+            winograd_narrow_input_line(half[y], v);
+        else
+            winograd_input_line(half[y], v);
 #pragma GCC unroll 6
         for (int x = 0; x < WINOGRAD_IN; x++)
-            vec_store(out + y * row_points + x * point_stride, v[x]);
+            if (!narrow.x || !wide_point(x))
+                vec_store(out + y * row_points + x * point_stride, v[x]);
     }
 }
+
+/* By shape of the tile: [0] full, [1] narrow in x, [2] in y, [3] in both; [4] full, and all of it exists. */
+enum { WHOLE_TILE = 4, TILE_SHAPES = 5 };
+
+typedef void input_function(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, int lanes, float *out,
+                            int64_t row_points, int64_t point_stride);
+
+#define INPUT_FUNCTION(shape)                                                                                                              \
+    static void input_##shape(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, int lanes,           \
+                              float *out, int64_t row_points, int64_t point_stride)                                                        \
+    {                                                                                                                                      \
+        const struct narrow narrow = {.y = ((shape)&2) != 0, .x = ((shape)&1) != 0};                                                       \
+        transform_input(in, row_stride, pixel_stride, inside, lanes, out, row_points, point_stride, narrow, (shape) == WHOLE_TILE);        \
+    }
+INPUT_FUNCTION(0)
+INPUT_FUNCTION(1)
+INPUT_FUNCTION(2)
+INPUT_FUNCTION(3)
+INPUT_FUNCTION(4)
+
+static input_function *const input_functions[TILE_SHAPES] = {input_0, input_1, input_2, input_3, input_4};
 
 /* Row `row` of G g G^T for one input channel and one vector of outputs; taps lie `width` elements apart. The points of a row need
  * one combination of the three weights above each other, then the points along it. */
@@ -300,48 +346,84 @@ static few_function *const few_functions[WINOGRAD_IN][2] = {
 
 #endif
 
-/* A^T m A for one vector of channels, then bias, residual and relu. `m` is the tile's point 0 in M. */
-ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, vec bias, const float *residual, int64_t residual_row,
-                                    int64_t residual_pixel, float *out, int64_t out_row, int64_t out_pixel, int rows, int columns,
-                                    int lanes, bool relu, const bool whole)
+/* Where the results of a tile go: its first pixel, how far rows and pixels are apart, how much of it exists. */
+struct tile_output {
+    float *out;
+    int64_t out_row, out_pixel;
+    const float *residual; /* or NULL */
+    int64_t residual_row, residual_pixel;
+    int rows, columns, lanes;
+    bool relu;
+};
+
+/* A^T m A for one vector of channels, then bias, residual and relu. `m` is the tile's point 0 in M. `whole`: all of the 4 x 4 outputs
+ * and of the vector's lanes exist. */
+ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, vec bias, const struct tile_output *to,
+                                    const struct narrow narrow, const bool whole)
 {
+    const int high = narrow.y ? NARROW_OUT : WINOGRAD_OUT, wide = narrow.x ? NARROW_OUT : WINOGRAD_OUT;
     vec half[WINOGRAD_OUT][WINOGRAD_IN];
 
 #pragma GCC unroll 6
     for (int x = 0; x < WINOGRAD_IN; x++) {
         vec in[WINOGRAD_IN], y[WINOGRAD_OUT];
+        if (narrow.x && wide_point(x))
+            continue;
 #pragma GCC unroll 6
         for (int i = 0; i < WINOGRAD_IN; i++)
-            in[i] = vec_load(m + (i * WINOGRAD_IN + x) * point_stride);
-        winograd_output_line(in, y);
+            if (!narrow.y || !wide_point(i))
+                in[i] = vec_load(m + (i * WINOGRAD_IN + x) * point_stride);
+        if (narrow.y)
+            winograd_narrow_output_line(in, y);
+        else
+            winograd_output_line(in, y);
 #pragma GCC unroll 4
-        for (int i = 0; i < WINOGRAD_OUT; i++)
+        for (int i = 0; i < high; i++)
             half[i][x] = y[i];
     }
-    vec floor = relu ? vec_zero() : vec_all(-__builtin_inff());
+    vec floor = to->relu ? vec_zero() : vec_all(-__builtin_inff());
 #pragma GCC unroll 4
-    for (int y = 0; y < WINOGRAD_OUT; y++) {
+    for (int y = 0; y < high; y++) {
         vec line[WINOGRAD_OUT];
-        if (!whole && y >= rows)
+        if (!whole && y >= to->rows)
             break;
-        winograd_output_line(half[y], line);
+        if (narrow.x)
+            winograd_narrow_output_line(half[y], line);
+        else
+            winograd_output_line(half[y], line);
 #pragma GCC unroll 4
-        for (int x = 0; x < WINOGRAD_OUT; x++) {
-            if (!whole && x >= columns)
+        for (int x = 0; x < wide; x++) {
+            if (!whole && x >= to->columns)
                 break;
             vec result = line[x] + bias;
-            if (residual) {
-                const float *add = residual + y * residual_row + x * residual_pixel;
-                result = result + (whole ? vec_load(add) : vec_load_first(add, lanes));
+            if (to->residual) {
+                const float *add = to->residual + y * to->residual_row + x * to->residual_pixel;
+                result = result + (whole ? vec_load(add) : vec_load_first(add, to->lanes));
             }
             result = vec_max(result, floor);
-            float *to = out + y * out_row + x * out_pixel;
+            float *out = to->out + y * to->out_row + x * to->out_pixel;
             if (whole)
-                vec_store(to, result);
+                vec_store(out, result);
             else
-                vec_store_first(to, result, lanes);
+                vec_store_first(out, result, to->lanes);
         }
     }
 }
+
+typedef void output_function(const float *m, int64_t point_stride, vec bias, const struct tile_output *to);
+
+#define OUTPUT_FUNCTION(shape)                                                                                                             \
+    static void output_##shape(const float *m, int64_t point_stride, vec bias, const struct tile_output *to)                               \
+    {                                                                                                                                      \
+        const struct narrow narrow = {.y = ((shape)&2) != 0, .x = ((shape)&1) != 0};                                                       \
+        transform_output(m, point_stride, bias, to, narrow, (shape) == WHOLE_TILE);                                                        \
+    }
+OUTPUT_FUNCTION(0)
+OUTPUT_FUNCTION(1)
+OUTPUT_FUNCTION(2)
+OUTPUT_FUNCTION(3)
+OUTPUT_FUNCTION(4)
+
+static output_function *const output_functions[TILE_SHAPES] = {output_0, output_1, output_2, output_3, output_4};
 
 #endif

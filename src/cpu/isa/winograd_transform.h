@@ -17,6 +17,9 @@
  * a third of what the points 1 and 2 give and not far from a direct sum's.
  *
  * Operations on a line of six: G 6, B^T 12, A^T 12.
+ *
+ * Where a tile has but two outputs left along a side (14 = 4 + 4 + 4 + 2), the points 0, +-a and infinity suffice there: that is F(2, 3).
+ * With f in A^T, its weights are four of the six values u that are there anyway. Such a side is called narrow; points +-b are left out.
  */
 #ifndef DLA_CPU_ISA_WINOGRAD_TRANSFORM_H
 #define DLA_CPU_ISA_WINOGRAD_TRANSFORM_H
@@ -75,6 +78,23 @@ ALWAYS_INLINE void winograd_output_line(const vec m[WINOGRAD_IN], vec y[WINOGRAD
     y[2] = vec_fma(vec_all(WINOGRAD_FB * WINOGRAD_BB), even_b, vec_all(WINOGRAD_FA * WINOGRAD_AA) * even_a);
     y[3] = vec_fma(vec_all(WINOGRAD_FB * WINOGRAD_BB * WINOGRAD_B), odd_b,
                    vec_fma(vec_all(WINOGRAD_FA * WINOGRAD_AA * WINOGRAD_A), odd_a, m[5]));
+}
+
+/* F(2, 3): c(0) = x^2 - a^2, c(+-a) = x^2 +- a x, c(infinity) = x c(0); f(0) = -1 / a^2, f(+-a) = 1 / (2 a^2). v[3] and v[4] stay as they are. */
+ALWAYS_INLINE void winograd_narrow_input_line(const vec d[WINOGRAD_IN], vec v[WINOGRAD_IN])
+{
+    v[0] = vec_fnma(vec_all(WINOGRAD_AA), d[0], d[2]);
+    v[1] = vec_fma(vec_all(WINOGRAD_A), d[1], d[2]);
+    v[2] = vec_fnma(vec_all(WINOGRAD_A), d[1], d[2]);
+    v[5] = vec_fnma(vec_all(WINOGRAD_AA), d[1], d[3]);
+}
+
+ALWAYS_INLINE void winograd_narrow_output_line(const vec m[WINOGRAD_IN], vec y[WINOGRAD_OUT])
+{
+    const float f0 = -1.0f / WINOGRAD_AA, fa = 0.5f / WINOGRAD_AA;
+
+    y[0] = vec_fma(vec_all(f0), m[0], vec_all(fa) * (m[1] + m[2]));
+    y[1] = vec_fma(vec_all(fa * WINOGRAD_A), m[1] - m[2], m[5]);
 }
 
 #endif
