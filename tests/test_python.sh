@@ -2,7 +2,7 @@
 # The wheel, unpacked elsewhere, passes the Python tests (those against timm and torchvision where they are installed).
 set -euo pipefail
 build=$(cd "$(dirname "$1")" && pwd)
-source_root=$2
+source_root=$(realpath "$2")
 if grep -qE '^DLA_(SANITIZE|FUZZ|COVERAGE):BOOL=ON' "$build/CMakeCache.txt"; then
     echo "skipped: an instrumented library cannot be loaded into Python"
     exit 77
