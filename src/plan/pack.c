@@ -5,7 +5,8 @@
  *     scale = weight_bn / sqrt(running_var + epsilon),   bias = bias_bn + (bias_conv - running_mean) * scale
  *
  * The kernel's pack multiplies the scale into the weights. Steps are packed in parallel, and each parameter's pages are handed
- * back as soon as it is packed, so a network's weights are never in memory twice.
+ * back as soon as it is packed, so a network's weights are never in memory twice. The largest are packed first: at the end, when
+ * nearly all of the plan's weights are in memory, the parameters being read are small.
  */
 #include "base/status.h"
 #include "plan/steps.h"
@@ -96,8 +97,9 @@ dla_status plan_choose_kernels(struct plan *plan)
 
 struct pack_job {
     struct plan *plan;
+    const int *order; /* the steps, largest weights first */
     const struct bound_weights *weights;
-    float *scales;       /* (threads, widest) */
+    float *scales; /* (threads, widest) */
     int widest;
 };
 
@@ -148,7 +150,7 @@ static void pack_step(void *context, int task, int worker)
 {
     const struct pack_job *job = context;
     const struct plan *plan = job->plan;
-    const struct step *step = &plan->steps[task];
+    const struct step *step = &plan->steps[job->order[task]];
     float *scale = job->scales + (size_t)worker * (size_t)job->widest;
     float *bias = (float *)(plan->weights + step->bias_offset);
     void *packed = plan->weights + step->packed_offset;
@@ -165,6 +167,22 @@ static void pack_step(void *context, int task, int worker)
     release(job, step);
 }
 
+static size_t packed_size(const struct step *step)
+{
+    return step->bias_offset - step->packed_offset;
+}
+
+/* order: room for all steps. */
+static void sort_largest_first(const struct plan *plan, int *order)
+{
+    for (int i = 0; i < plan->step_count; i++) {
+        int at = i;
+        for (; at > 0 && packed_size(&plan->steps[order[at - 1]]) < packed_size(&plan->steps[i]); at--)
+            order[at] = order[at - 1];
+        order[at] = i;
+    }
+}
+
 dla_status plan_pack_weights(struct plan *plan, const struct bound_weights *weights)
 {
     struct pack_job job = {.plan = plan, .weights = weights, .widest = 1};
@@ -173,8 +191,11 @@ dla_status plan_pack_weights(struct plan *plan, const struct bound_weights *weig
         if (job.widest < plan->steps[i].channels)
             job.widest = plan->steps[i].channels;
     job.scales = arena_allocate_array(&plan->arena, (size_t)plan->options.threads * (size_t)job.widest, sizeof(float));
-    if (!job.scales)
+    int *order = arena_allocate_array(&plan->arena, (size_t)plan->step_count, sizeof *order);
+    if (!job.scales || !order)
         return status_out_of_memory((size_t)plan->options.threads * (size_t)job.widest * sizeof(float), "batch norm scales");
+    sort_largest_first(plan, order);
+    job.order = order;
     thread_pool_run(plan->pool, pack_step, &job, plan->step_count);
     return DLA_OK;
 }

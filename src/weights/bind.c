@@ -373,6 +373,7 @@ dla_status weights_bind(const struct graph *graph, const char *network, const st
             status_prefix(status, "%s: ", file->path);
             goto out;
         }
+        bound_weights_release(&bound, graph, p); /* they were looked at; whoever uses them finds them in the file cache */
     }
     if ((bound.report = make_report(graph, file, &match, &bound.converted)) == NULL) {
         status = status_out_of_memory(1024, "the report on weights");

@@ -22,11 +22,11 @@
 enum {
     BLOCK_VECTORS = 2,
     TILE_PIXELS = VEC_REGISTERS == 32 ? 14 : 6,
-    SMALL_TILE = 4,           /* pixels; fewer leave FMA units idle: 2 x 4 sums in flight are just enough */
-    STRIP_TILES = 8,          /* at most: a strip's sources stay in L2 from one block of weights to the next */
-    STRIP_BYTES = 512 * 1024, /* of sources, for the same reason */
-    RUN = 16,                 /* channels between prefetches */
-    PREFETCH_TILES = 8,       /* with more tiles a block, reading its weights is hidden anyway */
+    SMALL_TILE = VEC_REGISTERS == 32 ? 4 : 3, /* pixels; fewer leave FMA units idle: 2 x 4 sums in flight are just enough */
+    STRIP_TILES = 8,                          /* at most: a strip's sources stay in L2 from one block of weights to the next */
+    STRIP_BYTES = 512 * 1024,                 /* of sources, for the same reason */
+    RUN = 16,                                 /* channels between prefetches */
+    PREFETCH_TILES = 8,                       /* with more tiles a block, reading its weights is hidden anyway */
     LINE_FLOATS = 16,
     SPLIT_PIXELS = 64,   /* a thread: with fewer, threads share output channels */
     TASKS_PER_THREAD = 4 /* so that one that was held up can be helped */
@@ -239,8 +239,9 @@ TILE(14)
 static const struct tile_size tile_sizes[] = {TILE_ENTRY(14), TILE_ENTRY(12), TILE_ENTRY(10), TILE_ENTRY(7),
                                               TILE_ENTRY(5),  TILE_ENTRY(4),  TILE_ENTRY(2),  TILE_ENTRY(1)};
 #else
+TILE(3)
 TILE(6)
-static const struct tile_size tile_sizes[] = {TILE_ENTRY(6), TILE_ENTRY(5), TILE_ENTRY(4), TILE_ENTRY(2), TILE_ENTRY(1)};
+static const struct tile_size tile_sizes[] = {TILE_ENTRY(6), TILE_ENTRY(5), TILE_ENTRY(4), TILE_ENTRY(3), TILE_ENTRY(2), TILE_ENTRY(1)};
 #endif
 
 /* The tile to take when `left` pixels are left: the widest, but rather two middling ones than a wide one and a sliver. */
