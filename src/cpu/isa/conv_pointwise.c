@@ -12,7 +12,8 @@
  * (7x7 maps), reading the weights from memory takes as long as the arithmetic: each tile then prefetches its share of the next
  * block's weights into L2, a few lines every RUN channels.
  *
- * Threads share pixels or output channels, whichever makes them read less: with few pixels the weights are the larger part.
+ * Threads share pixels, as those do who write and read these maps, so that most of what a thread reads lies in its own cache; with
+ * few pixels the weights are the larger part of what is read, and they share output channels.
  */
 #include "cpu/conv.h"
 #include "cpu/isa/vector.h"
@@ -57,6 +58,8 @@ static struct blocking block(const struct conv_shape *s, int threads)
         int64_t strip_tiles = STRIP_BYTES / ((int64_t)sizeof(float) * TILE_PIXELS * s->in_channels);
         strip_tiles = strip_tiles < 1 ? 1 : strip_tiles > STRIP_TILES ? STRIP_TILES : strip_tiles;
         b.strip_count = divide_up(divide_up(b.tile_count, strip_tiles), threads) * threads;
+        if (b.strip_count > b.tile_count)
+            b.strip_count = b.tile_count;
     }
     int64_t tasks = divide_up(TASKS_PER_THREAD * threads, b.strip_count);
     b.tasks_per_strip = tasks < b.block_count ? (int)tasks : b.block_count;

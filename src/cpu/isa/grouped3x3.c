@@ -12,7 +12,7 @@
  * A spread input serves all outputs whose windows it lies in. A tile is TILE_ROWS x TILE_COLUMNS pixels of one vector of channels; for
  * each of its input rows and each member, at most six weights are loaded (three of each output row that the input row
  * belongs to), then each spread input goes into up to six sums. Stride 1, AVX-512: 2 x 7 sums + 6 weights + permutation + input =
- * 22 of 32 registers, 4 x 9 = 36 spreads for 126 FMAs. Permutations share a port with one of the two FMA units, so
+ * 22 of 32 registers, 4 x 9 = 36 spreads for 126 FMAs. Where permutations share a port with one of the two FMA units (Intel),
  * (126 + 36) / 2 = 81 cycles against 63 is the bound, 78 % of the peak; with broadcasts it is 100 %. Stride 2: 5 x 15 spreads
  * for as many FMAs, 63 %. 7 columns divide the maps of 56, 28, 14 and 7. AVX2 has 16 registers: 2 x 4 sums + 6 + 1 + 1.
  *
@@ -106,7 +106,7 @@ struct tile {
     bool relu;
 };
 
-/* What a tile's first and last input column are: padding is neither read nor multiplied. */
+/* Whether a tile's first and last input column are padding, which is neither read nor multiplied. */
 enum edges { INSIDE = 0, LEFT_OUTSIDE = 1, RIGHT_OUTSIDE = 2 };
 
 /* All but `t` are constants at every call. */
