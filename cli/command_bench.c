@@ -4,6 +4,7 @@
 #include "common_options.h"
 #include "json_output.h"
 #include "network_choice.h"
+#include "number_list.h"
 #include "progress.h"
 #include "weights_fetch.h"
 
@@ -22,14 +23,18 @@ static const struct option_spec options[] = {
     {"--size", OPTION_SIZE, "N|HxW", "input size (default: the network's, 224)", 32, 65536},
     {"--layers", OPTION_FLAG, NULL, "a table of all steps: kernel, time, bytes, and what bounds it", 0, 0},
     {"--roofline", OPTION_TEXT, "OUT.svg", "draw the steps under the roofs of this machine", 0, 0},
+    {"--train", OPTION_FLAG, NULL, "steps of training instead of inference", 0, 0},
     {"--config", OPTION_TEXT, "FILE", "your own network instead of a named one", 0, 0},
     {"--weights", OPTION_TEXT, "FILE", "trained weights; without them numbers that cost the same", 0, 0},
     OPTION_ROW_EXACT,
     {"--half-weights", OPTION_FLAG, NULL, "let kernels keep weights as float16 where memory bounds them", 0, 0},
+    OPTION_ROW_TUNE,
     {"--seconds", OPTION_NUMBER, "S", "longest time for one measurement (default 2)", 0.01, 3600},
     OPTION_ROW_JSON,
     {0},
 };
+
+static const char *const inference_options[] = {"--layers", "--roofline", "--weights", "--half-weights", "--tune"};
 
 struct numbers {
     int values[MAX_LIST];
@@ -52,22 +57,19 @@ struct bench {
 static int read_numbers(const struct arguments *arguments, const char *option, int fallback, int maximum, struct numbers *numbers)
 {
     const char *text = argument_text(arguments, option, NULL);
+    double values[MAX_LIST] = {fallback};
+    size_t count = 1;
+    bool sound = text == NULL || number_list_parse(text, values, MAX_LIST, &count);
 
-    *numbers = (struct numbers){.values = {fallback}, .count = 1};
-    if (text == NULL)
-        return EXIT_SUCCESS;
-    numbers->count = 0;
-    for (const char *at = text;; at++) {
-        char *end;
-        long number = strtol(at, &end, 10);
-        if (end == at || number < 1 || number > maximum || (*end != ',' && *end != '\0') || numbers->count == MAX_LIST)
-            return fail_with_usage("%s '%s': a list of at most %d numbers from 1 to %d with commas in between is needed", option, text,
-                                   MAX_LIST, maximum);
-        numbers->values[numbers->count++] = (int)number;
-        if (*end == '\0')
-            return EXIT_SUCCESS;
-        at = end;
+    for (size_t i = 0; i < count && sound; i++) {
+        sound = text == NULL || (values[i] >= 1 && values[i] <= maximum && values[i] == (int)values[i]);
+        numbers->values[i] = sound ? (int)values[i] : 0;
     }
+    numbers->count = (int)count;
+    if (!sound)
+        return fail_with_usage("%s '%s': a list of at most %d numbers from 1 to %d with commas in between is needed", option, text,
+                               MAX_LIST, maximum);
+    return EXIT_SUCCESS;
 }
 
 static int open_subject(const struct bench *bench, const char *name, dla_model **model)
@@ -98,17 +100,18 @@ static dla_benchmark_options chosen_options(const struct bench *bench, int batch
     chosen.exact = argument_flag(bench->arguments, "--exact");
     chosen.half_weights = argument_flag(bench->arguments, "--half-weights");
     chosen.layers = bench->layers || argument_text(bench->arguments, "--roofline", NULL) != NULL;
+    chosen.tune = chosen_tune(bench->arguments, DLA_TUNE_MISSING);
     chosen.seconds = argument_number(bench->arguments, "--seconds", chosen.seconds);
     return chosen;
 }
 
 /* Prints a measurement, or keeps it for the array. */
-static int report(struct bench *bench, const dla_model *model, const dla_benchmark *benchmark)
+static int report(struct bench *bench, const dla_network *network, const dla_benchmark *benchmark)
 {
     const char *roofline = argument_text(bench->arguments, "--roofline", NULL);
     dla_census census;
 
-    if (dla_network_census(dla_model_network(model), benchmark->height, benchmark->width, &census) != DLA_OK
+    if (dla_network_census(network, benchmark->height, benchmark->width, &census) != DLA_OK
         || (roofline != NULL && dla_benchmark_draw_roofline(benchmark, roofline) != DLA_OK))
         return fail_with_library_error();
     bench->noisy += benchmark->noisy;
@@ -126,28 +129,55 @@ static int report(struct bench *bench, const dla_model *model, const dla_benchma
     return EXIT_SUCCESS;
 }
 
-static int measure(struct bench *bench, const dla_model *model, int batch, int threads)
+/* model: NULL where training is measured. */
+static int measure(struct bench *bench, const dla_network *network, const dla_model *model, int batch, int threads)
 {
     dla_benchmark_options chosen = chosen_options(bench, batch, threads);
     dla_benchmark *benchmark = NULL;
+    dla_status measured = model != NULL ? dla_benchmark_run(model, &chosen, &benchmark)
+                                        : dla_benchmark_train(dla_network_architecture(network), &chosen, &benchmark);
 
-    if (dla_benchmark_run(model, &chosen, &benchmark) != DLA_OK)
+    if (measured != DLA_OK)
         return fail_with_library_error();
-    int status = report(bench, model, benchmark);
+    int status = report(bench, network, benchmark);
     dla_benchmark_destroy(benchmark);
     progress_update(++bench->done, bench->total);
     return status;
 }
 
-static int measure_network(struct bench *bench, const char *name)
+static int measure_settings(struct bench *bench, const dla_network *network, const dla_model *model)
+{
+    int status = EXIT_SUCCESS;
+
+    for (int b = 0; b < bench->batches.count && status == EXIT_SUCCESS; b++)
+        for (int t = 0; t < bench->threads.count && status == EXIT_SUCCESS; t++)
+            status = measure(bench, network, model, bench->batches.values[b], bench->threads.values[t]);
+    return status;
+}
+
+static int measure_inference(struct bench *bench, const char *name)
 {
     dla_model *model = NULL;
     int status = open_subject(bench, name, &model);
 
-    for (int b = 0; b < bench->batches.count && status == EXIT_SUCCESS; b++)
-        for (int t = 0; t < bench->threads.count && status == EXIT_SUCCESS; t++)
-            status = measure(bench, model, bench->batches.values[b], bench->threads.values[t]);
+    if (status == EXIT_SUCCESS)
+        status = measure_settings(bench, dla_model_network(model), model);
     dla_model_close(model);
+    return status;
+}
+
+static int measure_training(struct bench *bench, const char *name)
+{
+    dla_architecture architecture;
+    dla_network *network = NULL;
+    int status = choose_network(bench->arguments, name, &architecture);
+
+    if (status != EXIT_SUCCESS)
+        return status;
+    if (dla_network_create(&architecture, &network) != DLA_OK)
+        return fail_with_library_error();
+    status = measure_settings(bench, network, NULL);
+    dla_network_destroy(network);
     return status;
 }
 
@@ -179,6 +209,10 @@ static int settle(const struct arguments *arguments, struct bench *bench)
     if (status != EXIT_SUCCESS || (status = read_numbers(arguments, "--batch", 1, MAX_BATCH, &bench->batches)) != EXIT_SUCCESS
         || (status = read_numbers(arguments, "--threads", 0, MAX_THREADS, &bench->threads)) != EXIT_SUCCESS)
         return status;
+    if (argument_flag(arguments, "--train"))
+        for (size_t i = 0; i < sizeof(inference_options) / sizeof(inference_options[0]); i++)
+            if (argument_flag(arguments, inference_options[i]))
+                return fail_with_usage("%s is for inference; it cannot be given with --train", inference_options[i]);
     bench->total = (int)bench->name_count * bench->batches.count * bench->threads.count;
     if (argument_text(arguments, "--roofline", NULL) != NULL && bench->total > 1)
         return fail_with_usage("--roofline draws one measurement, not %d; give one network, one batch, one number of threads",
@@ -204,7 +238,7 @@ static int run(const struct arguments *arguments)
         bench.results = bench.json ? json_array() : NULL;
         progress_start("measurements");
         for (size_t i = 0; i < bench.name_count && status == EXIT_SUCCESS; i++)
-            status = measure_network(&bench, bench.names[i]);
+            status = (argument_flag(arguments, "--train") ? measure_training : measure_inference)(&bench, bench.names[i]);
         progress_finish();
         if (bench.json && status == EXIT_SUCCESS)
             status = json_print(bench.results);
@@ -229,10 +263,14 @@ const struct command command_bench = {
         "the middle half of the runs, and the speed against the multiply-adds that this machine was measured to do. Winograd's kernels "
         "do with fewer products than a convolution has, so 100 % is no limit. --layers shows every step of the plan: its kernel, the "
         "bytes it moves at least, whether the multiply-add units (FMA), a cache or memory bound it, and how near it is to that "
-        "roof; and what memory the plan needs. No weights are needed. Measurements that something disturbed are marked.",
+        "roof; and what memory the plan needs. --train measures training steps: forward, loss, backward, optimiser. No weights are needed. "
+        "Kernels that nobody has timed on this machine are timed first, "
+        "and all other commands choose by those times, too, unless --tune says otherwise. Measurements that something disturbed are "
+        "marked.",
     .example = "dla bench dla34 --threads 1,2 --batch 1,8\n"
                "dla bench dla34 --layers\n"
                "dla bench dla60x --roofline dla60x.svg\n"
+               "dla bench dla46_c --train --batch 64 --size 128\n"
                "dla bench --all --json",
     .options = options,
     .run = run,

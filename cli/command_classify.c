@@ -13,10 +13,15 @@
 #include <stdlib.h>
 
 static const struct option_spec options[] = {
-    OPTION_ROWS_MODEL, {"--topk", OPTION_INTEGER, "N", "classes to print per photograph (default 5)", 1, 1000000},
-    OPTION_ROW_JSON,   OPTION_ROW_THREADS,
-    OPTION_ROW_BATCH,  OPTION_ROWS_PREPROCESSING,
-    OPTION_ROW_EXACT,  {0},
+    OPTION_ROWS_MODEL,
+    {"--topk", OPTION_INTEGER, "N", "classes to print per photograph (default 5)", 1, 1000000},
+    OPTION_ROW_JSON,
+    OPTION_ROW_THREADS,
+    OPTION_ROW_BATCH,
+    OPTION_ROWS_PREPROCESSING,
+    OPTION_ROW_EXACT,
+    OPTION_ROW_TUNE,
+    {0},
 };
 
 /* Where results go, one after the other. */

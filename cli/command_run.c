@@ -1,5 +1,6 @@
 /* command_run.c - `dla run`: one forward pass on a NumPy file, for scripts and for comparing with others. */
 #include "command.h"
+#include "common_options.h"
 #include "json_output.h"
 #include "network_choice.h"
 
@@ -18,6 +19,7 @@ static const struct option_spec options[] = {
     {"--threads", OPTION_INTEGER, "N", "threads (default: one per core)", 1, 1024},
     {"--exact", OPTION_FLAG, NULL, "keep to kernels that sum as a direct convolution does", 0, 0},
     {"--half-weights", OPTION_FLAG, NULL, "let kernels keep weights as float16 where memory bounds them", 0, 0},
+    OPTION_ROW_TUNE,
     {"--json", OPTION_FLAG, NULL, "print the outputs' names and shapes as JSON", 0, 0},
     {0},
 };
@@ -176,6 +178,7 @@ static int run(const struct arguments *arguments)
     session_options.threads = (int)argument_integer(arguments, "--threads", 0);
     session_options.exact = argument_flag(arguments, "--exact");
     session_options.half_weights = argument_flag(arguments, "--half-weights");
+    session_options.tune = chosen_tune(arguments, DLA_TUNE_AUTO);
     if (dla_session_create(model, &session_options, &session) != DLA_OK)
         status = fail_with_library_error();
     else

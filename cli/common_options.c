@@ -40,6 +40,13 @@ dla_preprocessing chosen_preprocessing(const struct arguments *arguments, const 
     return preprocessing;
 }
 
+dla_tune chosen_tune(const struct arguments *arguments, dla_tune fallback)
+{
+    const char *text = argument_text(arguments, "--tune", "auto");
+
+    return strcmp(text, "always") == 0 ? DLA_TUNE_ALWAYS : strcmp(text, "never") == 0 ? DLA_TUNE_NEVER : fallback;
+}
+
 dla_classifier_options chosen_classifier_options(const struct arguments *arguments, const dla_preprocessing *preprocessing)
 {
     dla_classifier_options options = DLA_CLASSIFIER_OPTIONS_INIT;
@@ -48,6 +55,7 @@ dla_classifier_options chosen_classifier_options(const struct arguments *argumen
     options.batch = (int)argument_integer(arguments, "--batch", 1);
     options.threads = (int)argument_integer(arguments, "--threads", 0);
     options.exact = argument_flag(arguments, "--exact");
+    options.tune = chosen_tune(arguments, DLA_TUNE_AUTO);
     options.ignore_exif = argument_flag(arguments, "--no-exif");
     return options;
 }

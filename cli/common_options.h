@@ -24,7 +24,12 @@
     {"--no-exif", OPTION_FLAG, NULL, "ignore the orientation in EXIF data", 0, 0}
 #define OPTION_ROW_EXACT \
     {"--exact", OPTION_FLAG, NULL, "only kernels that add as a direct convolution does (no Winograd)", 0, 0}
+#define OPTION_ROW_TUNE \
+    {"--tune", OPTION_CHOICE, "auto|always|never", "choose kernels by the times remembered here, by measuring anew, by estimates", 0, 0}
 /* clang-format on */
+
+/* For commands with OPTION_ROW_TUNE: what it says; `fallback` stands for auto. */
+dla_tune chosen_tune(const struct arguments *arguments, dla_tune fallback);
 
 /* For commands with OPTION_ROWS_MODEL: opens the model. Returns the exit status, after one line on stderr if it is not EXIT_SUCCESS. */
 int open_model(const struct arguments *arguments, dla_model **model);

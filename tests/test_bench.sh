@@ -2,6 +2,8 @@
 # test_bench.sh DLA SOURCE_ROOT - dla bench: what scripts rely on, sums that must agree, clear refusals. How fast it is, no test can say.
 source "$(dirname "$0")/shell_check.sh"
 
+export XDG_CACHE_HOME=$folder/cache   # where times of kernels are remembered
+
 # One small network in four settings; the smallest input keeps this short.
 "$dla" bench dla46_c --batch 1,3 --threads 1,2 --size 32x64 --seconds 0.1 --json >"$folder/bench.json" 2>"$folder/noise"
 [ "$(grep -c '"model": "dla46_c"' "$folder/bench.json")" -eq 4 ] || complain "four settings do not give four results"
@@ -49,6 +51,16 @@ if command -v xmllint >/dev/null; then
 fi
 "$dla" bench --exact dla34 --size 64 --seconds 0.1 --layers 2>"$folder/noise" | grep -q winograd && complain "--exact runs Winograd's kernels"
 
+"$dla" bench dla46_c --train --batch 2 --size 64 --threads 1,2 --seconds 0.1 --json >"$folder/train.json" 2>"$folder/noise"
+[ "$(grep -c '"model": "dla46_c"' "$folder/train.json")" -eq 2 ] || complain "dla bench --train does not give two results"
+# Three times the multiply-adds of a pass (docs/census.md), on two images of 64x64.
+macs=$("$dla" info dla46_c --size 64 --json | tr ',' '\n' | sed -n 's/.*"macs": //p')
+tr ',' '\n' <"$folder/train.json" | awk -F': ' -v macs="$macs" '
+    /"median_ms"/ { ms = $2 } /"gflops"/ { gflops = $2; done = ms * gflops * 1e6; wanted = 12 * macs; wrong += done / wanted < 0.9999 || done / wanted > 1.0001; n++ }
+    END { exit !(n == 2 && wrong == 0) }' || complain "the FLOPs of a training step are not six for each multiply-add"
+
+expect_failure 2 "--layers is for inference" bench dla46_c --train --layers
+expect_failure 1 "only the training of classifiers" bench dla34up --train
 expect_failure 2 "no network given" bench
 expect_failure 2 "one of them is enough" bench --all dla34
 expect_failure 2 "--batch '1,,2'" bench dla34 --batch 1,,2

@@ -4,6 +4,7 @@
  * model.safetensors to the other one, which can be told to misbehave.
  */
 #include "base/file.h"
+#include "base/folder.h"
 #include "weights/hub_cache.h"
 
 #include "weights_check.h"
@@ -436,7 +437,7 @@ static void an_interrupted_download_goes_on(void **state)
     char path[700];
 
     (void)state;
-    assert_ok(hub_make_folders(in_home(path, sizeof(path), "blobs")));
+    assert_ok(folder_make(in_home(path, sizeof(path), "blobs")));
     assert_ok(file_write(blob_path(path, sizeof(path), ".incomplete"), weights.bytes, 1000000));
     expect_pulled("dla46_c");
     assert_int_equal(server.range_requests, 1);
@@ -471,7 +472,7 @@ static void a_server_without_ranges_starts_anew(void **state)
     char path[700];
 
     (void)state;
-    assert_ok(hub_make_folders(in_home(path, sizeof(path), "blobs")));
+    assert_ok(folder_make(in_home(path, sizeof(path), "blobs")));
     assert_ok(file_write(blob_path(path, sizeof(path), ".incomplete"), weights.bytes, 1000000));
     server.no_ranges = true;
     expect_pulled("dla46_c");

@@ -397,6 +397,16 @@ DLA_API void dla_pulled_clear(dla_pulled *result);   /* frees the texts */
 
 typedef struct dla_session dla_session;
 
+/* Which of several kernels runs a convolution is estimated; what they took on this machine corrects that, where it has been
+ * measured. Times are kept for each kind of processor and version in XDG_CACHE_HOME/dla or ~/.cache/dla; a file that cannot be
+ * used, or written, is a warning in the log. Two kernels' results differ by rounding. Training does without measurements. */
+typedef enum dla_tune {
+    DLA_TUNE_AUTO,       /* take the times that there are, measure nothing: creating stays quick */
+    DLA_TUNE_MISSING,    /* measure what has no time yet, and keep it: some hundredths of a second a convolution */
+    DLA_TUNE_ALWAYS,     /* measure anew */
+    DLA_TUNE_NEVER       /* estimates alone */
+} dla_tune;
+
 typedef struct dla_session_options {
     size_t struct_size;
     int batch;                      /* images a run, default 1 */
@@ -406,8 +416,9 @@ typedef struct dla_session_options {
     const char *const *features;    /* names of values to give instead of the result, such as "level3"; NULL: the result */
     size_t feature_count;
     bool half_weights;              /* weights may be kept as float16 where their bytes bound the time; logits change by some 2e-4 */
+    dla_tune tune;
 } dla_session_options;
-#define DLA_SESSION_OPTIONS_INIT { sizeof(dla_session_options), 1, 0, 0, 0, false, NULL, 0, false }
+#define DLA_SESSION_OPTIONS_INIT { sizeof(dla_session_options), 1, 0, 0, 0, false, NULL, 0, false, DLA_TUNE_AUTO }
 
 /* Plans, packs the weights and allocates; the model must outlive it. Running allocates nothing. */
 DLA_API dla_status dla_session_create(const dla_model *model, const dla_session_options *options, dla_session **session);
@@ -440,8 +451,9 @@ typedef struct dla_classifier_options {
     int threads;                              /* 0: one per core */
     bool exact;
     bool ignore_exif;
+    dla_tune tune;
 } dla_classifier_options;
-#define DLA_CLASSIFIER_OPTIONS_INIT { sizeof(dla_classifier_options), NULL, 1, 0, false, false }
+#define DLA_CLASSIFIER_OPTIONS_INIT { sizeof(dla_classifier_options), NULL, 1, 0, false, false, DLA_TUNE_AUTO }
 
 DLA_API dla_status dla_classifier_create(const dla_model *model, const dla_classifier_options *options, dla_classifier **classifier);
 DLA_API void dla_classifier_destroy(dla_classifier *classifier);
@@ -627,8 +639,9 @@ typedef struct dla_benchmark_options {
     bool exact, half_weights;
     bool layers;                         /* also every step of the plan, beside the limits of this machine */
     double seconds;                      /* that the measurement may take; it ends earlier where the figures have settled */
+    dla_tune tune;
 } dla_benchmark_options;
-#define DLA_BENCHMARK_OPTIONS_INIT { sizeof(dla_benchmark_options), 1, 0, 0, 0, false, false, false, 2.0 }
+#define DLA_BENCHMARK_OPTIONS_INIT { sizeof(dla_benchmark_options), 1, 0, 0, 0, false, false, false, 2.0, DLA_TUNE_AUTO }
 
 /* What this machine does at most, measured with the threads and the instruction set of the benchmark. */
 typedef struct dla_machine_limits {
@@ -672,6 +685,10 @@ typedef struct dla_benchmark {
 
 /* Measures inference. options may be NULL. */
 DLA_API dla_status dla_benchmark_run(const dla_model *model, const dla_benchmark_options *options, dla_benchmark **benchmark);
+
+/* Measures training: a run is a step (forward, loss, backward, optimiser) on a batch, its FLOPs three times those of a pass. Of the
+ * options, half_weights and tune have no meaning here, layers is DLA_ERROR_ARGUMENT; of the result, activation_bound is 0. */
+DLA_API dla_status dla_benchmark_train(const dla_architecture *architecture, const dla_benchmark_options *options, dla_benchmark **benchmark);
 DLA_API void dla_benchmark_destroy(dla_benchmark *benchmark);
 
 /* Its layers as a picture (SVG): GFLOP/s over FLOPs per byte, under the machine's roofs. Needs options.layers. */

@@ -79,6 +79,41 @@ dla_status isa_choose(enum isa *result)
     return status_set(DLA_ERROR_ARGUMENT, "DLA_ISA=%s: no such instruction set; available: %s", wanted, available);
 }
 
+/* ---- the processor's name ---------------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+void cpu_describe(char *text, size_t size)
+{
+    unsigned signature = 0, words[12] = {0}, ebx, ecx, edx, highest = (unsigned)__get_cpuid_max(0x80000000, NULL);
+    char brand[sizeof(words) + 1] = "";
+
+    (void)__get_cpuid(1, &signature, &ebx, &ecx, &edx);
+    for (unsigned i = 0; i < 3 && highest >= 0x80000004; i++)
+        (void)__get_cpuid(0x80000002 + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
+    memcpy(brand, words, sizeof(words));
+    for (char *c = brand; *c != '\0'; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+    const char *begin = brand + strspn(brand, " ");
+    for (char *end = brand + strlen(brand); end > begin && end[-1] == ' '; end--)
+        end[-1] = '\0';
+    snprintf(text, size, "%s, signature %08x", begin, signature);
+}
+#else
+void cpu_describe(char *text, size_t size)
+{
+    FILE *file = fopen("/sys/devices/system/cpu/cpu0/regs/identification/midr_el1", "re");
+    unsigned long long identification = 0;
+
+    if (file != NULL) {
+        if (fscanf(file, "%llx", &identification) != 1)
+            identification = 0;
+        fclose(file);
+    }
+    snprintf(text, size, "identification %llx", identification);
+}
+#endif
+
 /* ---- cores ------------------------------------------------------------------------------------------------------------ */
 
 /* Reads the integers of a small system file, in the order in which they stand; returns how many it found. */

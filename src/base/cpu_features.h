@@ -13,6 +13,10 @@ bool isa_is_available(enum isa isa);             /* compiled in, and the process
  * DLA_ERROR_ARGUMENT and lists the available ones. */
 dla_status isa_choose(enum isa *isa);
 
+/* What the processor calls itself, with family, model and stepping where there are such: one line, the same whenever the same kind
+ * of processor is asked. */
+void cpu_describe(char *text, size_t size);
+
 int cpu_core_count(void);                        /* physical cores that this process may run on, at least 1 */
 
 #endif

@@ -1,9 +1,11 @@
 /* folder.c - reading a folder into a sorted array. */
 #include "base/folder.h"
 
+#include "base/memory.h"
 #include "base/status.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -80,4 +82,24 @@ bool name_has_suffix(const char *name, const char *suffix)
 {
     size_t length = strlen(name), suffix_length = strlen(suffix);
     return length >= suffix_length && strcasecmp(name + length - suffix_length, suffix) == 0;
+}
+
+dla_status folder_make(const char *path)
+{
+    char *part = memory_copy_string(path);
+    dla_status status = DLA_OK;
+
+    if (part == NULL)
+        return status_out_of_memory(strlen(path), "a path");
+    for (char *slash = strchr(part + 1, '/'); status == DLA_OK; slash = strchr(slash + 1, '/')) {
+        if (slash != NULL)
+            *slash = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            status = status_from_errno(part, "make the folder");
+        if (slash == NULL)
+            break;
+        *slash = '/';
+    }
+    memory_free(part);
+    return status;
 }

@@ -22,6 +22,9 @@ struct folder {
 dla_status folder_read(const char *path, struct folder *folder);
 void folder_free(struct folder *folder);
 
+/* Makes a folder, and those above it that are not there. One that exists is no failure. */
+dla_status folder_make(const char *path);
+
 /* Whether a name ends in the suffix (".png"), upper or lower case. */
 bool name_has_suffix(const char *name, const char *suffix);
 

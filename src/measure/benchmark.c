@@ -10,30 +10,19 @@
  *
  * The three overlap in a good kernel, so no step is faster than its roof.
  */
-#include "base/cpu_features.h"
+#include "measure/benchmark.h"
 #include "base/memory.h"
-#include "base/options.h"
 #include "base/status.h"
 #include "cpu/conv.h"
-#include "cpu/peak.h"
 #include "measure/limits.h"
 #include "measure/samples.h"
 #include "plan/plan.h"
 #include "tasks/model.h"
 #include "tasks/session.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { MIN_LAYER_RUNS = 5, MAX_LAYER_RUNS = 200 };
-
-static const double noisy_peak = 0.10; /* share by which the FMA peak before and after may differ */
-
-/* The benchmark and what it owns. */
-struct benchmark {
-    dla_benchmark public; /* first: the caller's pointer is ours */
-    struct arena arena;
-};
 
 /* What is run: a session and its input. */
 struct subject {
@@ -195,48 +184,16 @@ static dla_status measure(struct subject *subject, const dla_benchmark_options *
     struct plan *plan = session_plan(subject->session);
     struct thread_pool *pool = session_thread_pool(subject->session);
     struct plan_memory memory = plan_memory(plan);
-    struct samples samples;
     dla_status status;
 
     b->activation_bytes = memory.activation_bytes;
     b->activation_bound = memory.activation_bound;
     b->weight_bytes = memory.weight_bytes;
     b->scratch_bytes = memory.scratch_bytes;
-    if (options->layers && (status = measure_bandwidths(isa, pool, &b->limits)) != DLA_OK)
+    if ((options->layers && (status = measure_bandwidths(isa, pool, &b->limits)) != DLA_OK)
+        || (status = benchmark_time(made, isa, pool, run_once, subject, gflop_of(plan), options->seconds)) != DLA_OK)
         return status;
-    double before = peak_gflops(isa, pool);
-    status = samples_take(&samples, run_once, subject, options->seconds);
-    if (status != DLA_OK)
-        return status;
-    double after = peak_gflops(isa, pool);
-    b->limits.peak_gflops = before > after ? before : after;
-    b->runs = samples.count;
-    b->median_ms = samples.median;
-    b->min_ms = samples.minimum;
-    b->spread = samples.spread;
-    b->noisy = samples_are_noisy(&samples) || fabs(before - after) > noisy_peak * b->limits.peak_gflops;
-    b->images_per_second = 1e3 * b->batch / b->median_ms;
-    b->gflops = gflop_of(plan) / b->median_ms * 1e3;
-    b->percent_of_peak = 100.0 * b->gflops / b->limits.peak_gflops;
-    samples_free(&samples);
     return options->layers ? measure_layers(made, subject, options->seconds) : DLA_OK;
-}
-
-static dla_status take_options(const dla_model *model, const dla_benchmark_options *given, dla_benchmark_options *options)
-{
-    *options = (dla_benchmark_options)DLA_BENCHMARK_OPTIONS_INIT;
-    dla_status status = options_take(options, sizeof *options, given, "DLA_BENCHMARK_OPTIONS_INIT");
-    if (status != DLA_OK)
-        return status;
-    if (!(options->seconds > 0.0))
-        return status_set(DLA_ERROR_ARGUMENT, "a benchmark of %g seconds; more than 0 are needed", options->seconds);
-    if (options->threads == 0)
-        options->threads = cpu_core_count();
-    if (options->height == 0)
-        options->height = model->preprocessing.size;
-    if (options->width == 0)
-        options->width = model->preprocessing.size;
-    return DLA_OK;
 }
 
 dla_status dla_benchmark_run(const dla_model *model, const dla_benchmark_options *given, dla_benchmark **benchmark)
@@ -244,33 +201,23 @@ dla_status dla_benchmark_run(const dla_model *model, const dla_benchmark_options
     dla_benchmark_options options;
     dla_session_options session = DLA_SESSION_OPTIONS_INIT;
     struct subject subject = {0};
+    struct benchmark *made;
     enum isa isa;
     dla_status status;
 
     if (model == NULL || benchmark == NULL)
         return status_set(DLA_ERROR_ARGUMENT, "dla_benchmark_run: model and benchmark must not be NULL");
-    if ((status = take_options(model, given, &options)) != DLA_OK || (status = isa_choose(&isa)) != DLA_OK)
+    if ((status = benchmark_take_options(given, model->preprocessing.size, &options)) != DLA_OK || (status = isa_choose(&isa)) != DLA_OK
+        || (status = benchmark_create(model->network->architecture.name, isa, &options, &made)) != DLA_OK)
         return status;
-    struct benchmark *made = memory_allocate_zeroed(1, sizeof *made);
-    if (made == NULL)
-        return status_out_of_memory(sizeof *made, "a benchmark");
     session.batch = options.batch;
     session.height = options.height;
     session.width = options.width;
     session.threads = options.threads;
     session.exact = options.exact;
     session.half_weights = options.half_weights;
-    made->public = (dla_benchmark){
-        .model = arena_copy_string(&made->arena, model->network->architecture.name),
-        .isa = isa_name(isa),
-        .batch = options.batch,
-        .threads = options.threads,
-        .height = options.height,
-        .width = options.width,
-    };
-    if (made->public.model == NULL)
-        status = status_out_of_memory(sizeof model->network->architecture.name, "a benchmark");
-    else if ((status = prepare_subject(model, &session, &subject)) == DLA_OK)
+    session.tune = options.tune;
+    if ((status = prepare_subject(model, &session, &subject)) == DLA_OK)
         status = measure(&subject, &options, isa, made);
     free_subject(&subject);
     if (status != DLA_OK)
@@ -278,14 +225,4 @@ dla_status dla_benchmark_run(const dla_model *model, const dla_benchmark_options
     else
         *benchmark = &made->public;
     return status;
-}
-
-void dla_benchmark_destroy(dla_benchmark *benchmark)
-{
-    struct benchmark *made = (struct benchmark *)benchmark;
-
-    if (made == NULL)
-        return;
-    arena_free(&made->arena);
-    memory_free(made);
 }

@@ -1,4 +1,4 @@
-/* pack.c - a kernel for every convolution, and the weights in the form that it wants.
+/* pack.c - a kernel for every convolution (tune.c), and the weights in the form that it wants.
  *
  * Batch norm after a convolution without relu in between is one more scale and shift per channel:
  *
@@ -10,6 +10,7 @@
  */
 #include "base/status.h"
 #include "plan/steps.h"
+#include "plan/tune.h"
 
 #include <math.h>
 #include <string.h>
@@ -46,37 +47,44 @@ static struct conv_shape shape_of(const struct plan *plan, const struct step *st
     return shape;
 }
 
-static bool is_allowed(const struct plan_options *options, const struct conv_kernel *kernel)
-{
-    return !(kernel->winograd && options->exact) && (!kernel->half || (options->half_weights && !options->exact));
-}
-
-static const struct conv_kernel *cheapest_kernel(const struct plan_options *options, const struct conv_shape *shape)
-{
-    int count;
-    const struct conv_kernel *const *kernels = conv_kernels(options->isa, &count), *best = &conv_reference;
-
-    for (int i = 0; i < count && !options->reference; i++)
-        if (is_allowed(options, kernels[i]) && kernels[i]->supports(shape)
-            && kernels[i]->cost(shape, options->threads) < best->cost(shape, options->threads))
-            best = kernels[i];
-    return best;
-}
-
 static size_t transposed_weight_floats(const struct plan *plan, const struct step *step)
 {
     const struct conv_params *conv = &plan->graph->nodes[step->conv_node].as.conv;
     return (size_t)plan->graph->parameters[conv->weight].elements;
 }
 
+/* The kernel and shape of every convolution. Remembered times are read once a plan, and not at all where nobody wants them. */
+static dla_status choose_kernels(struct plan *plan)
+{
+    struct kernel_times times = {0};
+    dla_status status = DLA_OK;
+
+    if (!plan->options.reference && plan->options.tune != DLA_TUNE_NEVER)
+        kernel_times_load(&times);
+    for (int i = 0; i < plan->step_count && status == DLA_OK; i++) {
+        struct step *step = &plan->steps[i];
+        if (step->op != OP_CONV2D)
+            continue;
+        step->shape = shape_of(plan, step);
+        step->kernel = &conv_reference;
+        if (!plan->options.reference)
+            status = choose_kernel(&plan->options, plan->pool, &step->shape, &times, &step->kernel);
+    }
+    kernel_times_save(&times);
+    kernel_times_free(&times);
+    return status;
+}
+
 dla_status plan_choose_kernels(struct plan *plan)
 {
+    dla_status status = choose_kernels(plan);
+
+    if (status != DLA_OK)
+        return status;
     for (int i = 0; i < plan->step_count; i++) {
         struct step *step = &plan->steps[i];
         size_t packed = 0;
         if (step->op == OP_CONV2D) {
-            step->shape = shape_of(plan, step);
-            step->kernel = cheapest_kernel(&plan->options, &step->shape);
             packed = step->kernel->packed_bytes(&step->shape);
             size_t scratch = step->kernel->scratch_bytes(&step->shape, plan->options.threads);
             if (plan->scratch_bytes < scratch)

@@ -157,7 +157,7 @@ static dla_status build(struct plan *plan, const struct graph *graph, const stru
 
     if ((status = graph_infer_sizes(graph, plan->options.height, plan->options.width, plan->sizes)) != DLA_OK
         || (status = plan_lower(plan)) != DLA_OK || (status = plan_locate(plan)) != DLA_OK
-        || (status = plan_choose_kernels(plan)) != DLA_OK)
+        || (status = thread_pool_create(plan->options.threads, &plan->pool)) != DLA_OK || (status = plan_choose_kernels(plan)) != DLA_OK)
         return status;
     if (plan->options.reference) { /* shares no memory, so that nothing can overwrite what it should not */
         for (int i = 0; i < plan->block_count; i++) {
@@ -169,7 +169,6 @@ static dla_status build(struct plan *plan, const struct graph *graph, const stru
     if ((status = map_memory(plan->activation_bytes, "activations", &plan->activations)) != DLA_OK
         || (status = map_memory(plan->weight_bytes, "packed weights", &plan->weights)) != DLA_OK
         || (status = map_memory(plan->scratch_bytes, "scratch", &plan->scratch)) != DLA_OK
-        || (status = thread_pool_create(plan->options.threads, &plan->pool)) != DLA_OK
         || (status = plan_pack_weights(plan, weights)) != DLA_OK)
         return status;
     for (int i = 0; i < plan->step_count; i++) {

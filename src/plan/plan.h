@@ -16,6 +16,7 @@ struct plan_options {
     enum isa isa;
     bool exact;                /* no Winograd */
     bool half_weights;         /* kernels may keep weights as float16, where their bytes bound the time */
+    dla_tune tune;             /* whether measurements correct the choice of kernels */
     bool reference;            /* reference kernels only: the twin that every plan is compared with */
 };
 

@@ -47,6 +47,7 @@ static dla_status create_session(dla_classifier *classifier, const dla_classifie
     session_options.width = classifier->preprocessing.size;
     session_options.threads = options->threads;
     session_options.exact = options->exact;
+    session_options.tune = options->tune;
     return dla_session_create(classifier->model, &session_options, &classifier->session);
 }
 

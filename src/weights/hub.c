@@ -4,6 +4,7 @@
  * downloaded again. A download grows as blobs/CHECKSUM.incomplete, so that a broken one goes on where it stopped, is compared
  * with its checksum, and only then gets its name. One process at a time works on a blob.
  */
+#include "base/folder.h"
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/status.h"
@@ -32,7 +33,7 @@ static dla_status lock_blob(struct pull *pull, const char *checksum, int *lock)
 
     if (path == NULL)
         return status_out_of_memory(strlen(pull->repository.locks), "a path");
-    if ((status = hub_make_folders(pull->repository.locks)) != DLA_OK)
+    if ((status = folder_make(pull->repository.locks)) != DLA_OK)
         return status;
     *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     while (*lock >= 0 && flock(*lock, LOCK_EX) != 0)
@@ -89,7 +90,7 @@ static dla_status pull_file(struct pull *pull, const char *file, const char **pa
     const char *blobs = arena_format(&pull->arena, "%s/blobs", pull->repository.folder);
     if (blob == NULL || blobs == NULL)
         return status_out_of_memory(strlen(pull->repository.folder), "a path");
-    if ((status = hub_make_folders(blobs)) != DLA_OK || (status = lock_blob(pull, remote.checksum, &lock)) != DLA_OK)
+    if ((status = folder_make(blobs)) != DLA_OK || (status = lock_blob(pull, remote.checksum, &lock)) != DLA_OK)
         return status;
     if (stat(blob, &info) != 0 || (remote.size >= 0 && info.st_size != remote.size))
         status = download_blob(pull, file, &remote, blob);

@@ -2,6 +2,7 @@
 #include "weights/hub_cache.h"
 
 #include "base/file.h"
+#include "base/folder.h"
 #include "base/memory.h"
 #include "base/status.h"
 
@@ -182,32 +183,12 @@ dla_status hub_cache_find(const struct hub_repository *repository, struct arena 
 
 /* ---- storing ----------------------------------------------------------------------------------------------------------- */
 
-dla_status hub_make_folders(const char *path)
-{
-    char *part = memory_copy_string(path);
-    dla_status status = DLA_OK;
-
-    if (part == NULL)
-        return status_out_of_memory(strlen(path), "a path");
-    for (char *slash = strchr(part + 1, '/'); status == DLA_OK; slash = strchr(slash + 1, '/')) {
-        if (slash != NULL)
-            *slash = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            status = status_from_errno(part, "make the folder");
-        if (slash == NULL)
-            break;
-        *slash = '/';
-    }
-    memory_free(part);
-    return status;
-}
-
 /* Makes the folders above a file. */
 static dla_status make_folders_above(const char *path, struct arena *arena)
 {
     const char *slash = strrchr(path, '/');
     const char *folder = slash != NULL ? arena_format(arena, "%.*s", (int)(slash - path), path) : NULL;
-    return folder != NULL ? hub_make_folders(folder) : DLA_OK;
+    return folder != NULL ? folder_make(folder) : DLA_OK;
 }
 
 char *hub_blob_path(const struct hub_repository *repository, const char *checksum, struct arena *arena)

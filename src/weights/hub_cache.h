@@ -42,9 +42,6 @@ extern const char hub_config_name[];
 /* Whether a text may become the name of a file: letters, digits, '.', '_', '-', and no leading dot. */
 bool hub_name_is_safe(const char *name);
 
-/* Makes a folder and all above it. */
-dla_status hub_make_folders(const char *path);
-
 /* blobs/CHECKSUM of the repository, and the link to it under snapshots/COMMIT/FILE, replaced if there is one. */
 char *hub_blob_path(const struct hub_repository *repository, const char *checksum, struct arena *arena);
 dla_status hub_cache_link(const struct hub_repository *repository, const char *commit, const char *file, const char *checksum,
