@@ -1,5 +1,5 @@
 # The usual tasks as single words; the build itself is CMake's (CMakeLists.txt). A bare `make` lists them.
-# Variables: BUILD (folder), CMAKE_FLAGS (more -D...), PREFIX (install), JOBS, SECONDS_EACH (fuzz).
+# Variables: BUILD (folder), CMAKE_FLAGS (more -D...), PREFIX (install), JOBS, SECONDS_EACH (fuzz), PEERS_FLAGS (peers).
 
 BUILD        ?= build
 PREFIX       ?= /usr/local
@@ -12,7 +12,7 @@ CLANG        ?= clang
 configure = cmake -S . -B $(1) $(if $(wildcard $(1)/CMakeCache.txt),,$(if $(shell command -v ninja),-G Ninja)) --log-level=WARNING $(2) $(CMAKE_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-check build demo test install uninstall fuzz sanitize lint coverage format deb wheel clean
+.PHONY: help setup setup-check build demo test install uninstall fuzz sanitize lint coverage format deb wheel peers test-neon clean
 
 help: ## this list
 	@echo "dla: Deep Layer Aggregation networks in C. Start with: make demo"
@@ -69,5 +69,13 @@ deb: setup ## a Debian package in build-deb/
 wheel: build ## the Python package in build/wheel/ (python/README.md)
 	@DLA_LIBRARY=$(BUILD)/libdla.so python3 python/build_wheel.py $(BUILD)/wheel
 
+peers: build ## speed beside ONNX Runtime, OpenVINO, PyTorch, ncnn (a venv of 2 GB); PEERS_FLAGS="--threads 2,1 --batch 1,8 --write"
+	@PEERS_BUILD=$(BUILD) bench/peers/run.sh $(PEERS_FLAGS)
+
+test-neon: ## tests of the kernels for 64-bit ARM, under qemu (gcc-aarch64-linux-gnu, qemu-user)
+	@cmake -S tests/neon -B build-neon --log-level=WARNING -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64.cmake
+	@cmake --build build-neon -j $(JOBS)
+	@cd build-neon && ctest --output-on-failure
+
 clean: ## remove all build folders
-	rm -rf $(BUILD) build-fuzz build-sanitize build-coverage build-deb
+	rm -rf $(BUILD) build-fuzz build-sanitize build-coverage build-deb build-neon

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# run.sh [OPTIONS] [MODEL...] - dla beside ONNX Runtime, OpenVINO, PyTorch and ncnn on this machine (`run.sh --help`).
+# run.sh --train [OPTIONS] [MODEL...] - training steps beside PyTorch's (`run.sh --train --help`).
+#
+#     PEERS_BUILD   build folder of dla, default build; its library is measured
+#     PEERS_VENV    Python environment with the packages of requirements.txt, default PEERS_BUILD/peers/venv, made if missing
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+build=$(realpath "${PEERS_BUILD:-$root/build}")
+venv=${PEERS_VENV:-$build/peers/venv}
+script=compare.py
+
+if [ ! -e "$build/libdla.so" ]; then
+    echo "run.sh: $build has no libdla.so; \`make build\` makes it" >&2
+    exit 1
+fi
+if [ ! -x "$venv/bin/python" ]; then
+    echo "run.sh: making $venv: some 2 GB from the Python package index" >&2
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --requirement "$root/bench/peers/requirements.txt"
+fi
+mkdir -p "$build/peers"
+# Times of kernels are measured and remembered here, not in the user's cache.
+export DLA_LIBRARY="$build/libdla.so" DLA_BINARY="$build/dla" PYTHONPATH="$root/python" XDG_CACHE_HOME="$build/peers/cache"
+if [ "${1:-}" = --train ]; then
+    script=train.py
+    shift
+fi
+exec "$venv/bin/python" "$root/bench/peers/$script" "$@"
