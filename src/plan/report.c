@@ -13,8 +13,8 @@ static double products_of(const struct conv_kernel *kernel, const struct conv_sh
     if (kernel->winograd == 0)
         return (double)s->batch * s->out_height * s->out_width * s->kernel * s->kernel * s->in_channels / s->groups * s->out_channels;
     int side = kernel->winograd, points = (side + 2) * (side + 2);
-    double tiles = (double)s->batch * ((s->out_height + side - 1) / side) * ((s->out_width + side - 1) / side);
-    return tiles * points * s->in_channels / s->groups * s->out_channels;
+    int rows = (s->out_height + side - 1) / side, columns = (s->out_width + side - 1) / side;
+    return (double)s->batch * rows * columns * points * s->in_channels / s->groups * s->out_channels;
 }
 
 struct plan_step_report plan_step_report(const struct plan *plan, int index)
