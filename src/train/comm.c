@@ -44,9 +44,11 @@ static const struct comm_backend alone = {"alone", alone_start_sum, alone_nothin
 static int launched_ranks(void)
 {
     static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (getenv(names[i]) != NULL)
-            return atoi(getenv(names[i]));
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *count = getenv(names[i]);
+        if (count != NULL)
+            return atoi(count);
+    }
     return 0;
 }
 

@@ -84,13 +84,13 @@ dla_status run_step(struct run *run, double *loss, double *top1)
     memset(run->gradients, 0, (size_t)parameters->floats * sizeof(float));
     for (int pass = 0; pass < o->accumulate; pass++) {
         int64_t number = run->state.step * o->accumulate + pass;
-        const struct loaded_batch *batch;
+        const struct loaded_batch *batch = NULL;
         struct loss_targets targets;
         double sums[2]; /* of loss and share of hits, over all ranks */
         if (status == DLA_OK)
             status = loader_next(run->loader, &batch);
         status = comm_agree(run->comm, status);
-        if (status != DLA_OK)
+        if (status != DLA_OK || batch == NULL)
             return status;
         fill_input(run, batch, number, &targets);
         run_request(run, number + RUN_AHEAD);
