@@ -353,7 +353,8 @@ static void segmentation_learns_and_the_result_segments(void **state)
     dla_train_options o = options_for(output, &recipe);
     struct watch w = {0};
     o.epochs = 60;
-    o.rate = 0.1;
+    o.batch = 6; /* with three the score depends on how sums are rounded */
+    o.rate = 0.2;
     o.validation_epochs = 25;
     o.checkpoint_steps = 0;
     assert_ok(dla_train(path_of("data"), &o, watch_event, &w));
