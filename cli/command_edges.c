@@ -58,7 +58,7 @@ static bool find_edges(dla_dense *dense, const dla_model *model, const dla_image
 static int run(const struct arguments *arguments)
 {
     static const char *const kinds[] = {"probability", "edges", NULL};
-    return dense_run(arguments, kinds, find_edges);
+    return dense_run(arguments, DLA_TASK_EDGES, kinds, find_edges);
 }
 
 const struct command command_edges = {
@@ -67,11 +67,11 @@ const struct command command_edges = {
     .positional = "PHOTO...",
     .min_positional = 1,
     .max_positional = -1,
-    .description = "Runs a boundary network (DLA-Up with two classes) and writes, for each photograph, the probability of a boundary "
+    .description = "Runs a boundary network (DLA-Up with two classes), the built-in one unless --weights is given, and writes, for each photograph, the probability of a boundary "
                    "at every pixel (DIR/probability/NAME.png, 0 to 255 for 0 to 1) and the same thinned to ridges "
                    "(DIR/edges/NAME.png, what `dla eval --task edges --predictions DIR/edges` scores). "
                    "PHOTO is a file, or a folder of photographs.",
-    .example = "dla edges holiday.jpg --weights bsds.safetensors --output out",
+    .example = "dla edges holiday.jpg --output out",
     .options = options,
     .run = run,
 };

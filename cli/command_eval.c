@@ -184,8 +184,9 @@ static int run(const struct arguments *arguments)
     const char *task = argument_text(arguments, "--task", "classify");
     dla_model *model = NULL;
 
-    if (strcmp(task, "classify") != 0 && argument_count(arguments) > 0)
-        return fail_with_usage("eval --task %s scores files of predictions (--predictions DIR), not %s", task, argument_at(arguments, 0));
+    bool pictures = argument_text(arguments, "--predictions", NULL) != NULL;
+    if (strcmp(task, "classify") != 0 && (argument_count(arguments) > 0) == pictures)
+        return fail_with_usage("eval --task %s needs either DIR, labelled photographs, or --predictions DIR, pictures", task);
     if (strcmp(task, "segment") == 0)
         return eval_segmentation(arguments);
     if (strcmp(task, "edges") == 0)
@@ -212,9 +213,11 @@ const struct command command_eval = {
         "or by its label. What cannot be read or belongs to no class is skipped, with one line on stderr, and does not count. "
         "With --json: top1 and top5 as fractions, count, per_class, confusion (a row per true class, a column per guess) and skipped. "
         "--task segment scores class maps (mean IoU over the classes that occur, pixel and class accuracy), --task edges boundary maps "
-        "(ODS, OIS and AP as the BSDS benchmark defines them): pictures that `dla segment` and `dla edges` or anybody else made.",
+        "(ODS, OIS and AP as the BSDS benchmark defines them): a network's own, for DIR in the forms of `dla train --task`, or with "
+        "--predictions pictures that `dla segment` and `dla edges` or anybody else made.",
     .example = "dla eval imagenette/val\n"
                "dla eval --json --batch 8 --weights dla34.safetensors imagenet/val > scores.json\n"
+               "dla eval --task segment camvid --weights camvid.safetensors --ignore 11\n"
                "dla eval --task segment --predictions out/classes --labels camvid/testannot --classes 11 --ignore 11\n"
                "dla eval --task edges --predictions out/edges --ground-truth bsds500/groundTruth/test",
     .options = options,

@@ -87,7 +87,7 @@ static bool segment(dla_dense *dense, const dla_model *model, const dla_image *i
 static int run(const struct arguments *arguments)
 {
     static const char *const kinds[] = {"classes", "overlay", NULL};
-    return dense_run(arguments, kinds, segment);
+    return dense_run(arguments, DLA_TASK_SEGMENT, kinds, segment);
 }
 
 const struct command command_segment = {
@@ -96,10 +96,10 @@ const struct command command_segment = {
     .positional = "PHOTO...",
     .min_positional = 1,
     .max_positional = -1,
-    .description = "Runs a network with DLA-Up and writes, for each photograph, the class of every pixel as a palette picture "
+    .description = "Runs a network with DLA-Up, the built-in one for street scenes unless --weights is given, and writes, for each photograph, the class of every pixel as a palette picture "
                    "(DIR/classes/NAME.png, a pixel's number is its class) and the photograph tinted by class (DIR/overlay/NAME.png); "
                    "prints what part of the picture each class covers. PHOTO is a file, or a folder of photographs.",
-    .example = "dla segment street.jpg --weights camvid.safetensors --output out\n"
+    .example = "dla segment street.jpg\n"
                "dla segment frames/ --weights camvid.safetensors --output out --scales 0.5,1,1.5 --flip --json",
     .options = options,
     .run = run,

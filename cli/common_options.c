@@ -8,6 +8,11 @@
 
 int open_model(const struct arguments *arguments, dla_model **model)
 {
+    return open_model_for(arguments, DLA_TASK_CLASSIFY, model);
+}
+
+int open_model_for(const struct arguments *arguments, dla_task task, dla_model **model)
+{
     const char *name = argument_text(arguments, "--model", NULL);
     const char *config = argument_text(arguments, "--config", NULL);
     dla_model_options options = DLA_MODEL_OPTIONS_INIT;
@@ -22,6 +27,7 @@ int open_model(const struct arguments *arguments, dla_model **model)
         architecture.num_classes = DLA_CLASSES_OF_WEIGHTS; /* a published network, fine-tuned to other classes */
     options.architecture = name != NULL || config != NULL ? &architecture : NULL;
     options.weights = argument_text(arguments, "--weights", NULL);
+    options.task = task;
     int exit_status = fetch_weights(options.weights);
     if (exit_status != EXIT_SUCCESS)
         return exit_status;

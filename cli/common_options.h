@@ -34,6 +34,8 @@ dla_tune chosen_tune(const struct arguments *arguments, dla_tune fallback);
 /* For commands with OPTION_ROWS_MODEL: opens the model. Returns the exit status, after one line on stderr if it is not EXIT_SUCCESS. */
 int open_model(const struct arguments *arguments, dla_model **model);
 
+int open_model_for(const struct arguments *arguments, dla_task task, dla_model **model);   /* `task`: which built-in network */
+
 /* For commands with OPTION_ROWS_PREPROCESSING: the model's preprocessing with what the options change. --no-exif is not in it. */
 dla_preprocessing chosen_preprocessing(const struct arguments *arguments, const dla_model *model);
 

@@ -53,54 +53,71 @@ static bool work_through(const struct arguments *arguments, dla_dense *dense, co
     return all_done;
 }
 
-static int run_list(const struct arguments *arguments, const char *const *kinds, const struct photo_list *list, dense_job *job)
+int open_dense(const struct arguments *arguments, dla_task task, struct chosen_dense *chosen)
 {
-    const char *clash = picture_name_clash(list->paths, list->count), *scale_text = argument_text(arguments, "--scales", NULL);
+    const char *scale_text = argument_text(arguments, "--scales", NULL);
     dla_dense_options options = DLA_DENSE_OPTIONS_INIT;
     double scales[MAX_SCALES];
-    dla_model *model = NULL;
-    dla_dense *dense = NULL;
-    int exit_status;
 
-    if (clash != NULL)
-        return fail_with_usage("%s: another photograph of this name is in the list, and pictures are named after photographs; "
-                               "give them one --output each", clash);
+    *chosen = (struct chosen_dense){0};
     if (scale_text != NULL) {
         if (!number_list_parse(scale_text, scales, MAX_SCALES, &options.scale_count))
-            return fail_with_usage("--scales is '%s', must be up to %d numbers with commas between them, such as 0.5,1,1.5", scale_text, MAX_SCALES);
+            return fail_with_usage("--scales is '%s', must be up to %d numbers with commas between them, such as 0.5,1,1.5", scale_text,
+                                   MAX_SCALES);
         options.scales = scales;
     }
     options.threads = (int)argument_integer(arguments, "--threads", 0);
     options.exact = argument_flag(arguments, "--exact");
     options.tile = (int)argument_integer(arguments, "--tile", options.tile);
     options.flip = argument_flag(arguments, "--flip");
+    int exit_status = open_model_for(arguments, task, &chosen->model);
+    if (exit_status == EXIT_SUCCESS && dla_dense_create(chosen->model, &options, &chosen->dense) != DLA_OK) {
+        exit_status = fail_with_library_error();
+        close_dense(chosen);
+    }
+    return exit_status;
+}
 
-    exit_status = open_model(arguments, &model);
+void close_dense(struct chosen_dense *chosen)
+{
+    dla_dense_destroy(chosen->dense);
+    dla_model_close(chosen->model);
+    *chosen = (struct chosen_dense){0};
+}
+
+static int run_list(const struct arguments *arguments, dla_task task, const char *const *kinds, const struct photo_list *list,
+                    dense_job *job)
+{
+    const char *clash = picture_name_clash(list->paths, list->count);
+    struct chosen_dense chosen;
+
+    if (clash != NULL)
+        return fail_with_usage("%s: another photograph of this name is in the list, and pictures are named after photographs; "
+                               "give them one --output each",
+                               clash);
+    int exit_status = open_dense(arguments, task, &chosen);
     if (exit_status != EXIT_SUCCESS)
         return exit_status;
-    if (dla_dense_create(model, &options, &dense) != DLA_OK) {
-        exit_status = fail_with_library_error();
-    } else if (!picture_folders_make(argument_text(arguments, "--output", "."), kinds)) {
+    if (!picture_folders_make(argument_text(arguments, "--output", "."), kinds)) {
         exit_status = EXIT_WORK_FAILED;
     } else {
         json_t *results = argument_flag(arguments, "--json") ? json_array() : NULL;
-        bool all_done = work_through(arguments, dense, model, list, job, results) && list->complete;
+        bool all_done = work_through(arguments, chosen.dense, chosen.model, list, job, results) && list->complete;
         exit_status = results != NULL ? json_print(results) : EXIT_SUCCESS;
         if (!all_done)
             exit_status = EXIT_WORK_FAILED;
     }
-    dla_dense_destroy(dense);
-    dla_model_close(model);
+    close_dense(&chosen);
     return exit_status;
 }
 
-int dense_run(const struct arguments *arguments, const char *const *kinds, dense_job *job)
+int dense_run(const struct arguments *arguments, dla_task task, const char *const *kinds, dense_job *job)
 {
     struct photo_list list;
     int exit_status = photo_list_read(arguments, &list);
 
     if (exit_status == EXIT_SUCCESS) {
-        exit_status = run_list(arguments, kinds, &list, job);
+        exit_status = run_list(arguments, task, kinds, &list, job);
         photo_list_free(&list);
     }
     return exit_status;

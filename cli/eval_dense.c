@@ -1,6 +1,8 @@
 /* eval_dense.c - class maps scored against labels, boundary maps against annotators. */
 #include "eval_dense.h"
 
+#include "common_options.h"
+#include "dense_run.h"
 #include "json_output.h"
 #include "progress.h"
 
@@ -53,7 +55,8 @@ static int print_segmentation_json(const dla_segmentation_scores *scores)
     return json_print(object);
 }
 
-static int print_segmentation_text(const dla_segmentation_scores *scores)
+/* model: whose labels name the classes; NULL for predictions of others. */
+static int print_segmentation_text(const dla_segmentation_scores *scores, const dla_model *model)
 {
     printf("mean IoU        %6.2f %%   (%zu pictures)\n", 100 * scores->mean_iou, scores->images);
     printf("pixel accuracy  %6.2f %%\n", 100 * scores->pixel_accuracy);
@@ -61,30 +64,48 @@ static int print_segmentation_text(const dla_segmentation_scores *scores)
     printf("class      IoU\n");
     for (int c = 0; c < scores->classes; c++) {
         double iou = dla_segmentation_iou(scores, c);
+        const char *label = model != NULL ? dla_model_label(model, c) : NULL;
         if (isnan(iou))
-            printf("%5d        -   (does not occur)\n", c);
+            printf("%5d        -   (does not occur)", c);
         else
-            printf("%5d  %6.2f %%\n", c, 100 * iou);
+            printf("%5d  %6.2f %%", c, 100 * iou);
+        printf("%s%s\n", label != NULL ? "  " : "", label != NULL ? label : "");
     }
     return EXIT_SUCCESS;
 }
 
+static dla_status segmentation_of_predictions(const struct arguments *arguments, dla_segmentation_scores *scores)
+{
+    dla_score_options options = chosen_options(arguments);
+    return dla_segmentation_score(argument_text(arguments, "--predictions", NULL), argument_text(arguments, "--labels", NULL),
+                                  (int)argument_integer(arguments, "--classes", 0), (int)argument_integer(arguments, "--ignore", 255),
+                                  &options, scores);
+}
+
 int eval_segmentation(const struct arguments *arguments)
 {
-    const char *predictions = argument_text(arguments, "--predictions", NULL), *labels = argument_text(arguments, "--labels", NULL);
-    int classes = (int)argument_integer(arguments, "--classes", 0);
-    dla_score_options options = chosen_options(arguments);
+    bool pictures = argument_text(arguments, "--predictions", NULL) != NULL;
     dla_segmentation_scores scores;
+    struct chosen_dense chosen = {0};
 
-    if (predictions == NULL || labels == NULL || classes == 0)
-        return fail_with_usage("eval --task segment needs --predictions DIR, --labels DIR and --classes N");
-    progress_start("pictures");
-    dla_status status = dla_segmentation_score(predictions, labels, classes, (int)argument_integer(arguments, "--ignore", 255), &options, &scores);
+    if (pictures && (argument_text(arguments, "--labels", NULL) == NULL || argument_integer(arguments, "--classes", 0) == 0))
+        return fail_with_usage("eval --task segment with --predictions needs --labels DIR and --classes N");
+    int exit_status = pictures ? EXIT_SUCCESS : open_dense(arguments, DLA_TASK_SEGMENT, &chosen);
+    if (exit_status != EXIT_SUCCESS)
+        return exit_status;
+    progress_start(pictures ? "pictures" : "photographs");
+    dla_score_options options = chosen_options(arguments);
+    dla_status status = pictures ? segmentation_of_predictions(arguments, &scores)
+                                 : dla_dense_evaluate_segmentation(chosen.dense, argument_at(arguments, 0), argument_text(arguments, "--split", NULL),
+                                                                   (int)argument_integer(arguments, "--ignore", 255), &options, &scores);
     progress_finish();
-    if (status != DLA_OK)
-        return fail_with_library_error();
-    int exit_status = argument_flag(arguments, "--json") ? print_segmentation_json(&scores) : print_segmentation_text(&scores);
-    dla_free(scores.confusion);
+    if (status != DLA_OK) {
+        exit_status = fail_with_library_error();
+    } else {
+        exit_status = argument_flag(arguments, "--json") ? print_segmentation_json(&scores) : print_segmentation_text(&scores, chosen.model);
+        dla_free(scores.confusion);
+    }
+    close_dense(&chosen);
     return exit_status;
 }
 
@@ -102,31 +123,42 @@ static json_t *score_to_json(const dla_edge_score *score, double threshold)
     return object;
 }
 
+static int print_edge_scores(const dla_edge_scores *scores, bool json)
+{
+    if (json) {
+        json_t *object = json_object();
+        json_put(object, "ods", score_to_json(&scores->ods, scores->ods.threshold));
+        json_put(object, "ois", score_to_json(&scores->ois, NAN));
+        json_put(object, "ap", json_real(scores->ap));
+        json_put(object, "count", json_integer((json_int_t)scores->images));
+        json_put(object, "thresholds", json_integer(scores->thresholds));
+        return json_print(object);
+    }
+    printf("ODS  %.3f   precision %.3f, recall %.3f at threshold %.2f\n", scores->ods.f, scores->ods.precision, scores->ods.recall,
+           scores->ods.threshold);
+    printf("OIS  %.3f   precision %.3f, recall %.3f, each photograph at its best\n", scores->ois.f, scores->ois.precision, scores->ois.recall);
+    printf("AP   %.3f   (%zu photographs, %d thresholds)\n", scores->ap, scores->images, scores->thresholds);
+    return EXIT_SUCCESS;
+}
+
 int eval_edges(const struct arguments *arguments)
 {
     const char *predictions = argument_text(arguments, "--predictions", NULL), *truth = argument_text(arguments, "--ground-truth", NULL);
-    dla_score_options options = chosen_options(arguments);
+    int thresholds = (int)argument_integer(arguments, "--thresholds", 99);
+    struct chosen_dense chosen = {0};
     dla_edge_scores scores;
 
-    if (predictions == NULL || truth == NULL)
-        return fail_with_usage("eval --task edges needs --predictions DIR and --ground-truth DIR");
+    if (predictions != NULL && truth == NULL)
+        return fail_with_usage("eval --task edges with --predictions needs --ground-truth DIR");
+    int exit_status = predictions != NULL ? EXIT_SUCCESS : open_dense(arguments, DLA_TASK_EDGES, &chosen);
+    if (exit_status != EXIT_SUCCESS)
+        return exit_status;
+    dla_score_options options = chosen_options(arguments);
     progress_start("photographs");
-    dla_status status = dla_edges_score(predictions, truth, (int)argument_integer(arguments, "--thresholds", 99), &options, &scores);
+    dla_status status = predictions != NULL ? dla_edges_score(predictions, truth, thresholds, &options, &scores)
+                                            : dla_dense_evaluate_edges(chosen.dense, argument_at(arguments, 0),
+                                                                       argument_text(arguments, "--split", NULL), thresholds, &options, &scores);
     progress_finish();
-    if (status != DLA_OK)
-        return fail_with_library_error();
-    if (argument_flag(arguments, "--json")) {
-        json_t *object = json_object();
-        json_put(object, "ods", score_to_json(&scores.ods, scores.ods.threshold));
-        json_put(object, "ois", score_to_json(&scores.ois, NAN));
-        json_put(object, "ap", json_real(scores.ap));
-        json_put(object, "count", json_integer((json_int_t)scores.images));
-        json_put(object, "thresholds", json_integer(scores.thresholds));
-        return json_print(object);
-    }
-    printf("ODS  %.3f   precision %.3f, recall %.3f at threshold %.2f\n", scores.ods.f, scores.ods.precision, scores.ods.recall,
-           scores.ods.threshold);
-    printf("OIS  %.3f   precision %.3f, recall %.3f, each photograph at its best\n", scores.ois.f, scores.ois.precision, scores.ois.recall);
-    printf("AP   %.3f   (%zu photographs, %d thresholds)\n", scores.ap, scores.images, scores.thresholds);
-    return EXIT_SUCCESS;
+    close_dense(&chosen);
+    return status == DLA_OK ? print_edge_scores(&scores, argument_flag(arguments, "--json")) : fail_with_library_error();
 }

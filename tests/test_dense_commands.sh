@@ -36,6 +36,21 @@ grep -q '^pixel accuracy  100.00 %' "$folder/text" || complain "a map against it
 "$dla" eval --task segment --predictions "$folder/tiled/classes" --labels "$folder/out/classes" --classes 3 --json >"$folder/json" || complain "eval of tiles failed"
 grep -q '"mean_iou"' "$folder/json" || complain "eval --task segment --json: no mean_iou"
 
+# A network's own predictions are scored without pictures in between: the same scores.
+mkdir -p "$folder/labelled/images" "$folder/labelled/groundTruth"
+cp "$photo" "$folder/labelled/images/cat.jpg"
+cp -r "$folder/out/classes" "$folder/labelled/labels"
+"$dla" eval --task segment "$folder/labelled" "${network[@]}" >"$folder/text" || complain "eval of a network's segmentation failed"
+grep -q '^pixel accuracy  100.00 %' "$folder/text" || complain "a network against its own map: $(cat "$folder/text")"
+cp "$root/tests/data/edges/two_annotators.mat" "$folder/labelled/groundTruth/cat.mat"
+
+# Without --weights there are built-in networks.
+"$dla" segment "$photo" --output "$folder/built_in" >"$folder/text" || complain "the built-in segmentation failed"
+grep -q ' sky\| building\| road\| tree' "$folder/text" || complain "the built-in segmentation names no class: $(cat "$folder/text")"
+"$dla" edges "$photo" --output "$folder/built_in" >/dev/null || complain "the built-in edges failed"
+expect_failure 1 'its annotations .* are 5x7' eval --task edges "$folder/labelled"
+expect_failure 1 'has 3 classes, one for boundaries has 2' eval --task edges "$folder/labelled" "${network[@]}"
+
 # A probability for every pixel, and the same thinned.
 "$dla" edges "$photo" "${network[@]}" --output "$folder/out" >/dev/null || complain "edges failed"
 for kind in probability edges; do
@@ -51,10 +66,12 @@ expect_failure 1 'not a MATLAB 5 file' eval --task edges --predictions "$folder/
 expect_failure 1 'there are 1 classes' eval --task segment --predictions "$folder/out/classes" --labels "$folder/out/classes" --classes 1
 mkdir "$folder/empty"
 expect_failure 1 'holds no .png file' eval --task segment --predictions "$folder/empty" --labels "$folder/empty" --classes 3
-expect_failure 2 'needs --predictions' eval --task edges
+expect_failure 2 'either DIR' eval --task edges
+expect_failure 2 'either DIR' eval --task segment "$folder" --predictions "$folder/empty"
+expect_failure 2 'needs --ground-truth' eval --task edges --predictions "$folder/empty"
 expect_failure 2 'needs DIR' eval
 expect_failure 2 '0.5,oops' segment "$photo" "${network[@]}" --scales 0.5,oops --output "$folder/never"
-expect_failure 1 'such as dla34up' segment "$photo" --output "$folder/never"
+expect_failure 1 'such as dla34up' segment "$photo" --weights "$root/models/dla46_c_imagenette.safetensors" --output "$folder/never"
 [ ! -e "$folder/never" ] || complain "a failed command left a folder"
 
 exit $((failures > 0))

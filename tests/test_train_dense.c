@@ -383,8 +383,42 @@ static void segmentation_learns_and_the_result_segments(void **state)
             right += (labels[y * WIDTH + x] == 1) == in_rectangle(4, y, x);
     assert_true(right > HEIGHT * WIDTH * 9 / 10);
     dla_image_destroy(image);
+
+    /* And is scored by its own predictions: data of this form have no splits, so all of them. */
+    dla_segmentation_scores scores;
+    dla_edge_scores edge_scores;
+    assert_ok(dla_dense_evaluate_segmentation(dense, path_of("data"), NULL, 9, NULL, &scores));
+    assert_int_equal(scores.images, PHOTOGRAPHS);
+    assert_int_equal(scores.classes, 2);
+    assert_true(scores.mean_iou > 0.85 && scores.pixel_accuracy > 0.9);
+    dla_free(scores.confusion);
+    assert_error(dla_dense_evaluate_segmentation(dense, path_of("data"), NULL, 255, NULL, &scores), DLA_ERROR_MISMATCH, "has label 9");
+    assert_error(dla_dense_evaluate_segmentation(dense, path_of("data"), "test", 9, NULL, &scores), DLA_ERROR_NOT_FOUND, "test.txt");
+    assert_ok(dla_dense_evaluate_edges(dense, path_of("data"), NULL, 3, NULL, &edge_scores)); /* class 1 taken for boundaries */
+    assert_int_equal(edge_scores.images, PHOTOGRAPHS);
+    assert_true(edge_scores.ods.recall > 0.0 && edge_scores.ods.recall <= 1.0);
+    assert_error(dla_dense_evaluate_edges(dense, path_of("data"), NULL, 0, NULL, &edge_scores), DLA_ERROR_ARGUMENT, "0 thresholds");
     dla_dense_destroy(dense);
     dla_model_close(model);
+}
+
+static void there_are_built_in_networks(void **state)
+{
+    (void)state;
+    static const dla_task tasks[] = {DLA_TASK_SEGMENT, DLA_TASK_EDGES};
+    static const int classes[] = {11, 2};
+    for (int i = 0; i < 2; i++) {
+        dla_model_options options = DLA_MODEL_OPTIONS_INIT;
+        dla_model *model;
+        dla_dense *dense;
+        options.task = tasks[i];
+        assert_ok(dla_model_open(&options, &model));
+        assert_ok(dla_dense_create(model, NULL, &dense));
+        assert_int_equal(dla_dense_class_count(dense), classes[i]);
+        assert_non_null(dla_model_label(model, 1));
+        dla_dense_destroy(dense);
+        dla_model_close(model);
+    }
 }
 
 static void assert_same_file(const char *a, const char *b)
@@ -572,6 +606,7 @@ int main(void)
         cmocka_unit_test(annotators_are_agreed),
         cmocka_unit_test(the_gradient_is_the_difference_quotient),
         cmocka_unit_test(segmentation_learns_and_the_result_segments),
+        cmocka_unit_test(there_are_built_in_networks),
         cmocka_unit_test(stopping_and_threads_change_nothing),
         cmocka_unit_test(boundaries_are_trained_from_annotations),
         cmocka_unit_test(bad_data_is_named),

@@ -279,6 +279,13 @@ DLA_API dla_status dla_npz_write(const char *path, const char *const *names, con
 
 typedef struct dla_model dla_model;
 
+/* What a network is for: what it is trained and scored by, and which one is built in. */
+typedef enum dla_task {
+    DLA_TASK_CLASSIFY,       /* a class for a photograph */
+    DLA_TASK_SEGMENT,        /* a class for every pixel */
+    DLA_TASK_EDGES           /* boundary or not, for every pixel */
+} dla_task;
+
 /* In a dla_architecture given to dla_model_open: as many classes as the weights have. */
 enum { DLA_CLASSES_OF_WEIGHTS = -1 };
 
@@ -289,11 +296,12 @@ typedef struct dla_model_options {
                                             * NULL: the built-in network */
     bool untrained;                        /* no weights at all but numbers that follow from the parameters' names, as measuring
                                             * speed needs them; architecture says of which network */
+    dla_task task;                         /* which built-in network */
 } dla_model_options;
-#define DLA_MODEL_OPTIONS_INIT { sizeof(dla_model_options), NULL, NULL, false }
+#define DLA_MODEL_OPTIONS_INIT { sizeof(dla_model_options), NULL, NULL, false, DLA_TASK_CLASSIFY }
 
 /* Reads weights and binds them, strictly: a missing, unknown or misshapen tensor is DLA_ERROR_MISMATCH and is named with
- * both shapes. options NULL: the built-in network. The model keeps the weights file mapped. */
+ * both shapes. options NULL: the built-in network that classifies. The model keeps the weights file mapped. */
 DLA_API dla_status dla_model_open(const dla_model_options *options, dla_model **model);
 DLA_API void dla_model_close(dla_model *model);
 DLA_API const dla_network *dla_model_network(const dla_model *model);          /* the model's */
@@ -578,6 +586,7 @@ typedef struct dla_dense_options {
 /* For models whose architecture has a down_ratio; others are DLA_ERROR_ARGUMENT. The model must outlive it. */
 DLA_API dla_status dla_dense_create(const dla_model *model, const dla_dense_options *options, dla_dense **dense);
 DLA_API void dla_dense_destroy(dla_dense *dense);
+DLA_API int dla_dense_class_count(const dla_dense *dense);
 
 /* The most probable class of every pixel: labels is (height, width) of the image. At most 256 classes. Both sides >= 32. */
 DLA_API dla_status dla_dense_classes(dla_dense *dense, const dla_image *image, uint8_t *labels);
@@ -694,6 +703,13 @@ DLA_API void dla_benchmark_destroy(dla_benchmark *benchmark);
 /* Its layers as a picture (SVG): GFLOP/s over FLOPs per byte, under the machine's roofs. Needs options.layers. */
 DLA_API dla_status dla_benchmark_draw_roofline(const dla_benchmark *benchmark, const char *path);
 
+/* Predict the photographs of a labelled data set, in the forms that dla_train takes for these tasks, and score the predictions as
+ * the functions above do. split: a name such as "val"; NULL: test where the data have it, else val, else all of them. */
+DLA_API dla_status dla_dense_evaluate_segmentation(dla_dense *dense, const char *data, const char *split, int ignore,
+                                                   const dla_score_options *options, dla_segmentation_scores *scores);
+DLA_API dla_status dla_dense_evaluate_edges(dla_dense *dense, const char *data, const char *split, int thresholds,
+                                            const dla_score_options *options, dla_edge_scores *scores);
+
 /* ---- Training --------------------------------------------------------------------------------------------------------- */
 
 /* Random changes of a training photograph; each range is around 1: factors 1 - x to 1 + x. 0 switches a change off. */
@@ -707,13 +723,6 @@ typedef struct dla_augmentation {
     dla_interpolation interpolation;
 } dla_augmentation;
 #define DLA_AUGMENTATION_INIT { 0.08, 1.0, 3.0 / 4.0, 4.0 / 3.0, 0.5, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, DLA_INTERPOLATION_BILINEAR }
-
-/* What a network is trained or scored for. */
-typedef enum dla_task {
-    DLA_TASK_CLASSIFY,       /* a class for a photograph */
-    DLA_TASK_SEGMENT,        /* a class for every pixel */
-    DLA_TASK_EDGES           /* boundary or not, for every pixel */
-} dla_task;
 
 typedef enum dla_schedule {
     DLA_SCHEDULE_STEP,       /* rate * factor ^ floor(epoch / every) */

@@ -1,11 +1,16 @@
-/* builtin_model.h - the weights that travel inside the library, a safetensors file with labels and preprocessing. */
+/* builtin_model.h - the weights that travel inside the library: safetensors files with labels and preprocessing, one a task. */
 #ifndef DLA_TASKS_BUILTIN_MODEL_H
 #define DLA_TASKS_BUILTIN_MODEL_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include <dla/dla.h>
 
-extern const uint8_t dla_builtin_model[];
-extern const size_t dla_builtin_model_size;
+struct builtin_model {
+    const uint8_t *bytes;
+    size_t size;
+    const char *origin; /* how messages call it */
+};
+
+/* `task` is one of the enumeration. */
+struct builtin_model builtin_model(dla_task task);
 
 #endif

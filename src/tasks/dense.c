@@ -109,6 +109,11 @@ void dla_dense_destroy(dla_dense *dense)
     memory_free(dense);
 }
 
+int dla_dense_class_count(const dla_dense *dense)
+{
+    return dense->classes;
+}
+
 static int scaled_side(int side, double scale)
 {
     int scaled = (int)lround(side * scale);

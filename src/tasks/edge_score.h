@@ -13,6 +13,9 @@
 
 #include "tasks/matlab_file.h"
 
+/* How far matched pixels may be apart, as a part of the diagonal: the benchmark's default. */
+static const double edge_max_distance_fraction = 0.0075;
+
 struct edge_counts { int64_t matched_annotated, annotated, matched_detected, detected; };
 
 /* Counts of one photograph. probability: (height, width), 0-255 for 0-1, of the annotations' size.

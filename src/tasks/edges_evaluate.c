@@ -4,9 +4,6 @@
 #include "tasks/edge_score.h"
 #include "tasks/paired_files.h"
 
-
-static const double max_distance_fraction = 0.0075; /* of the diagonal: the benchmark's default */
-
 struct edge_evaluation {
     const struct file_pairs *files;
     int thresholds;
@@ -49,7 +46,7 @@ static dla_status count_pair(void *context, size_t index)
         status = status_out_of_memory((size_t)annotations.height * (size_t)annotations.width, "a boundary map");
         goto out;
     }
-    status = edge_counts_of_image(probability, &annotations, max_distance_fraction, evaluation->thresholds,
+    status = edge_counts_of_image(probability, &annotations, edge_max_distance_fraction, evaluation->thresholds,
                                   evaluation->counts + index * (size_t)evaluation->thresholds);
 out:
     memory_free(probability);

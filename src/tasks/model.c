@@ -11,13 +11,14 @@
 
 #include <string.h>
 
-static const char builtin_origin[] = "built-in network";
-
-static dla_status open_weights(const char *path, struct tensor_file **file)
+static dla_status open_weights(const dla_model_options *options, struct tensor_file **file)
 {
-    if (path != NULL)
-        return tensor_file_open(path, file);
-    return tensor_file_open_memory(dla_builtin_model, dla_builtin_model_size, builtin_origin, file);
+    if (options->weights != NULL)
+        return tensor_file_open(options->weights, file);
+    if (options->task < DLA_TASK_CLASSIFY || options->task > DLA_TASK_EDGES)
+        return status_set(DLA_ERROR_ARGUMENT, "task %d has no built-in network: 0 classify, 1 segment, 2 edges", (int)options->task);
+    struct builtin_model builtin = builtin_model(options->task);
+    return tensor_file_open_memory(builtin.bytes, builtin.size, builtin.origin, file);
 }
 
 /* ---- labels ------------------------------------------------------------------------------------------------------------ */
@@ -79,7 +80,7 @@ static dla_status open_model(const dla_model_options *options, struct dla_model 
     const char *architecture_source, *label_source;
     dla_status status;
 
-    if ((status = open_weights(options->weights, &model->file)) != DLA_OK || (status = model_card_read(model->file, card)) != DLA_OK
+    if ((status = open_weights(options, &model->file)) != DLA_OK || (status = model_card_read(model->file, card)) != DLA_OK
         || (status = choose_architecture(options->architecture, model->file, card, &architecture, &architecture_source)) != DLA_OK)
         return status;
     if (options->weights == NULL && strcmp(architecture.name, card->architecture.name) != 0)
