@@ -265,7 +265,7 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ro
     for (int v = 0; v < vectors; v++) {
         int lanes = t->channels - v * VEC_WIDTH;
         vec bias = lanes >= VEC_WIDTH ? vec_load(t->bias + v * VEC_WIDTH) : vec_load_first(t->bias + v * VEC_WIDTH, lanes > 0 ? lanes : 0);
-#pragma GCC unroll 14
+        UNROLL(14)
         for (int p = 0; p < pixels; p++)
             sum[p][v] = bias;
     }
@@ -277,15 +277,15 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ro
             const float *in = plane + t->taps[tap], *in_second = in + t->in_row;
             for (int i = begin; i < end; i++, in++, in_second++, weight += vectors * VEC_WIDTH) {
                 vec w[BLOCK_VECTORS];
-#pragma GCC unroll 2
+                UNROLL(2)
                 for (int v = 0; v < vectors; v++)
                     w[v] = vec_load(weight + v * VEC_WIDTH);
                 __builtin_prefetch(ahead, 0, 2);
                 ahead += t->ahead_step;
-#pragma GCC unroll 14
+                UNROLL(14)
                 for (int p = 0; p < pixels; p++) {
                     vec x = vec_all((p < row_pixels ? in : in_second)[p % row_pixels * CHUNK]);
-#pragma GCC unroll 2
+                    UNROLL(2)
                     for (int v = 0; v < vectors; v++)
                         sum[p][v] = vec_fma(x, w[v], sum[p][v]);
                 }
@@ -294,29 +294,33 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ro
     }
     if (t->pixels < pixels || t->channels < vectors * VEC_WIDTH) {
         float sums[TILE_PIXELS * BLOCK_VECTORS * VEC_WIDTH];
-#pragma GCC unroll 14
-        for (int p = 0; p < pixels; p++)
-#pragma GCC unroll 2
+        UNROLL(14)
+        for (int p = 0; p < pixels; p++) {
+            UNROLL(2)
             for (int v = 0; v < vectors; v++)
                 vec_store(sums + (p * vectors + v) * VEC_WIDTH, sum[p][v]);
+        }
         for (int row = 0; row < rows; row++)
             store_part(t, sums + row * row_pixels * vectors * VEC_WIDTH, row, rows == 1 ? t->pixels : row_pixels, vectors * VEC_WIDTH);
         return;
     }
     vec floor = vec_all(t->relu ? 0.0f : -INFINITY);
-    if (t->residual)
-#pragma GCC unroll 14
-        for (int p = 0; p < pixels; p++)
-#pragma GCC unroll 2
+    if (t->residual) {
+        UNROLL(14)
+        for (int p = 0; p < pixels; p++) {
+            UNROLL(2)
             for (int v = 0; v < vectors; v++)
                 sum[p][v] =
                     sum[p][v]
                     + vec_load(t->residual + p / row_pixels * t->residual_row + p % row_pixels * t->residual_stride + v * VEC_WIDTH);
-#pragma GCC unroll 14
-    for (int p = 0; p < pixels; p++)
-#pragma GCC unroll 2
+        }
+    }
+    UNROLL(14)
+    for (int p = 0; p < pixels; p++) {
+        UNROLL(2)
         for (int v = 0; v < vectors; v++)
             vec_store(t->out + p / row_pixels * t->out_row + p % row_pixels * t->out_stride + v * VEC_WIDTH, vec_max(floor, sum[p][v]));
+    }
 }
 
 typedef void tile_function(const struct tile *tile);

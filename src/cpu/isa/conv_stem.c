@@ -19,14 +19,7 @@
 
 #include <math.h>
 
-enum {
-    KERNEL = 7,
-    MAX_INPUTS = 4,
-    PIXELS = 16,
-    STRIP_ROWS = 4,
-    STRIP_IN_ROWS = STRIP_ROWS + KERNEL - 1,
-    CACHE_LINE = 64
-};
+enum { KERNEL = 7, MAX_INPUTS = 4, PIXELS = 16, STRIP_ROWS = 4, STRIP_IN_ROWS = STRIP_ROWS + KERNEL - 1, CACHE_LINE = 64 };
 
 static int divide_up(int a, int b)
 {
@@ -86,25 +79,26 @@ static double cost(const struct conv_shape *s, int threads)
 /* Sums of PIXELS outputs of a row for one vector of channels. `in` is what the window of the first sees first. */
 ALWAYS_INLINE void sum_tile(const float *in, int64_t row_stride, const float *weight, vec bias, vec sum[PIXELS], const int inputs)
 {
-#pragma GCC unroll 16
+    UNROLL(16)
     for (int p = 0; p < PIXELS; p++)
         sum[p] = bias;
-    for (int ky = 0; ky < KERNEL; ky++, in += row_stride)
+    for (int ky = 0; ky < KERNEL; ky++, in += row_stride) {
 #pragma GCC unroll 1
         for (int i = 0; i < inputs; i++, weight += KERNEL * VEC_WIDTH) {
             vec tap[KERNEL];
-#pragma GCC unroll 7
+            UNROLL(7)
             for (int kx = 0; kx < KERNEL; kx++)
                 tap[kx] = vec_load(weight + kx * VEC_WIDTH);
-#pragma GCC unroll 22
+            UNROLL(22)
             for (int x = 0; x < PIXELS + KERNEL - 1; x++) {
                 vec value = vec_all(in[x * inputs + i]);
-#pragma GCC unroll 7
+                UNROLL(7)
                 for (int kx = 0; kx < KERNEL; kx++)
                     if (x - kx >= 0 && x - kx < PIXELS)
                         sum[x - kx] = vec_fma(value, tap[kx], sum[x - kx]);
             }
         }
+    }
 }
 
 typedef void tile_function(const float *in, int64_t row_stride, const float *weight, vec bias, vec sum[PIXELS]);

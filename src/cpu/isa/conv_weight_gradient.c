@@ -212,32 +212,35 @@ struct walk {
 ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int vectors)
 {
     vec sum[MR_TALL][2];
-#pragma GCC unroll 24
-    for (int m = 0; m < mr; m++)
-#pragma GCC unroll 2
+    UNROLL(24)
+    for (int m = 0; m < mr; m++) {
+        UNROLL(2)
         for (int v = 0; v < vectors; v++)
             sum[m][v] = vec_load(sums + (m * vectors + v) * VEC_WIDTH);
+    }
     const float *out = w->out;
     for (int image = 0; image < w->images; image++)
         for (int row = 0; row < w->rows; row++) {
             const float *in = w->in + image * w->in_image + row * w->in_row;
             for (int column = 0; column < w->columns; column++, in += w->in_column, out += vectors * VEC_WIDTH) {
                 vec o[2];
-#pragma GCC unroll 2
+                UNROLL(2)
                 for (int v = 0; v < vectors; v++)
                     o[v] = vec_load(out + v * VEC_WIDTH);
-#pragma GCC unroll 24
-                for (int m = 0; m < mr; m++)
-#pragma GCC unroll 2
+                UNROLL(24)
+                for (int m = 0; m < mr; m++) {
+                    UNROLL(2)
                     for (int v = 0; v < vectors; v++)
                         sum[m][v] = vec_fma(vec_all(in[m]), o[v], sum[m][v]);
+                }
             }
         }
-#pragma GCC unroll 24
-    for (int m = 0; m < mr; m++)
-#pragma GCC unroll 2
+    UNROLL(24)
+    for (int m = 0; m < mr; m++) {
+        UNROLL(2)
         for (int v = 0; v < vectors; v++)
             vec_store(sums + (m * vectors + v) * VEC_WIDTH, sum[m][v]);
+    }
 }
 
 /* All taps of one register tile over `images` images of `rows` output rows, from panels that start at `in` and `out`. */

@@ -12,11 +12,11 @@ double ISA_NAME(fma_loop)(int64_t iterations)
 {
     vec sum[SUMS];
 
-#pragma GCC unroll 12
+    UNROLL(12)
     for (int i = 0; i < SUMS; i++)
         sum[i] = vec_all((float)i);
     for (int64_t iteration = 0; iteration < iterations; iteration++) {
-#pragma GCC unroll 12
+        UNROLL(12)
         for (int i = 0; i < SUMS; i++) {
             sum[i] = vec_fma(sum[i], vec_all(0.999f), vec_all(0.001f));
 #if defined(__x86_64__)
@@ -27,7 +27,7 @@ double ISA_NAME(fma_loop)(int64_t iterations)
         }
     }
     vec total = sum[0];
-#pragma GCC unroll 12
+    UNROLL(12)
     for (int i = 1; i < SUMS; i++)
         total = total + sum[i];
     static volatile float sink;

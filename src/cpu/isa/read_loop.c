@@ -12,17 +12,17 @@ void ISA_NAME(read_loop)(const float *memory /* (floats) */, int64_t floats, int
 {
     vec sum[SUMS];
 
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int i = 0; i < SUMS; i++)
         sum[i] = vec_zero();
     for (int64_t round = 0; round < rounds; round++)
         for (const float *p = memory, *end = memory + floats; p < end; p += SUMS * VEC_WIDTH) {
-#pragma GCC unroll 8
+            UNROLL(8)
             for (int i = 0; i < SUMS; i++)
                 sum[i] = sum[i] + vec_load(p + i * VEC_WIDTH);
         }
     vec total = sum[0];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int i = 1; i < SUMS; i++)
         total = total + sum[i];
     static volatile float sink;

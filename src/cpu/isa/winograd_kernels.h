@@ -71,11 +71,11 @@ ALWAYS_INLINE void transform_input(const float *in, int64_t row_stride, int64_t 
     const int rows = WINOGRAD_IN - (narrow.y ? NARROW_OUT : 0), columns = WINOGRAD_IN - (narrow.x ? NARROW_OUT : 0);
     vec half[WINOGRAD_IN][WINOGRAD_IN];
 
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int x = 0; x < columns; x++) {
         vec d[WINOGRAD_IN], v[WINOGRAD_IN];
         bool column = whole || (x >= inside->left && x < inside->right);
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int y = 0; y < rows; y++) {
             const float *pixel = in + y * row_stride + x * pixel_stride;
             if (whole)
@@ -89,12 +89,12 @@ ALWAYS_INLINE void transform_input(const float *in, int64_t row_stride, int64_t 
             winograd_narrow_input_line(d, v);
         else
             winograd_input_line(d, v);
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int y = 0; y < WINOGRAD_IN; y++)
             if (!narrow.y || !wide_point(y))
                 half[y][x] = v[y];
     }
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int y = 0; y < WINOGRAD_IN; y++) {
         vec v[WINOGRAD_IN];
         if (narrow.y && wide_point(y))
@@ -103,7 +103,7 @@ ALWAYS_INLINE void transform_input(const float *in, int64_t row_stride, int64_t 
             winograd_narrow_input_line(half[y], v);
         else
             winograd_input_line(half[y], v);
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int x = 0; x < WINOGRAD_IN; x++)
             if (!narrow.x || !wide_point(x))
                 vec_store(out + y * row_points + x * point_stride, v[x]);
@@ -137,7 +137,7 @@ ALWAYS_INLINE void weight_row(const void *weight, int64_t at, int width, vec u[W
 {
     vec column[3];
 
-#pragma GCC unroll 3
+    UNROLL(3)
     for (int x = 0; x < 3; x++) {
         vec all[WINOGRAD_IN];
         winograd_weight_line(load_weight(weight, at + x * width, half), load_weight(weight, at + (3 + x) * width, half),
@@ -153,15 +153,16 @@ ALWAYS_INLINE void transform_weights(const void *weight, int64_t at, int count, 
 {
     const int width = vectors * VEC_WIDTH;
 
-    for (int i = 0; i < count; i++, at += TAPS * width, out += width)
-#pragma GCC unroll 2
+    for (int i = 0; i < count; i++, at += TAPS * width, out += width) {
+        UNROLL(2)
         for (int v = 0; v < vectors; v++) {
             vec u[WINOGRAD_IN];
             weight_row(weight, at + v * VEC_WIDTH, width, u, row, half);
-#pragma GCC unroll 6
+            UNROLL(6)
             for (int x = 0; x < WINOGRAD_IN; x++)
                 vec_store(out + x * POINT_FLOATS + v * VEC_WIDTH, u[x]);
         }
+    }
 }
 
 typedef void weights_function(const void *weight, int64_t at, int count, float *out);
@@ -202,20 +203,21 @@ ALWAYS_INLINE void multiply(const float *in, const float *weight, int count, flo
     const int width = vectors * VEC_WIDTH;
     const float *end = in + count, *next = in + rows * CHUNK;
 
-#pragma GCC unroll 14
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+    UNROLL(14)
+    for (int r = 0; r < rows; r++) {
+        UNROLL(2)
         for (int v = 0; v < vectors; v++)
             sum[r][v] = vec_zero();
+    }
     do {
         vec w[BLOCK_VECTORS];
-#pragma GCC unroll 2
+        UNROLL(2)
         for (int v = 0; v < vectors; v++)
             w[v] = vec_load(weight + v * VEC_WIDTH);
-#pragma GCC unroll 14
+        UNROLL(14)
         for (int r = 0; r < rows; r++) {
             vec x = vec_all(in[r * CHUNK]);
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int v = 0; v < vectors; v++)
                 sum[r][v] = vec_fma(x, w[v], sum[r][v]);
         }
@@ -225,17 +227,19 @@ ALWAYS_INLINE void multiply(const float *in, const float *weight, int count, flo
         weight += width;
     } while (in < end);
     if (first) {
-#pragma GCC unroll 14
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+        UNROLL(14)
+        for (int r = 0; r < rows; r++) {
+            UNROLL(2)
             for (int v = 0; v < vectors; v++)
                 vec_store(out + r * width + v * VEC_WIDTH, sum[r][v]);
+        }
     } else {
-#pragma GCC unroll 14
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
+        UNROLL(14)
+        for (int r = 0; r < rows; r++) {
+            UNROLL(2)
             for (int v = 0; v < vectors; v++)
                 vec_store(out + r * width + v * VEC_WIDTH, sum[r][v] + vec_load(out + r * width + v * VEC_WIDTH));
+        }
     }
 }
 
@@ -290,32 +294,35 @@ ALWAYS_INLINE void multiply_few(const void *weight, int64_t at, int count, const
     enum { LINE = 64, POINT = FEW * CHUNK };
     vec sum[WINOGRAD_IN][FEW];
 
-#pragma GCC unroll 6
-    for (int x = 0; x < WINOGRAD_IN; x++)
-#pragma GCC unroll 4
+    UNROLL(6)
+    for (int x = 0; x < WINOGRAD_IN; x++) {
+        UNROLL(4)
         for (int t = 0; t < FEW; t++)
             sum[x][t] = vec_zero();
+    }
     for (int i = 0; i < count; i++, at += TAPS * BLOCK, in++) {
         vec u[WINOGRAD_IN];
         weight_row(weight, at, BLOCK, u, row, half);
         __builtin_prefetch(ahead, 0, 2);
         __builtin_prefetch(ahead + LINE, 0, 2);
         ahead += LINE * 3 / 2;
-#pragma GCC unroll 6
-        for (int x = 0; x < WINOGRAD_IN; x++)
-#pragma GCC unroll 4
+        UNROLL(6)
+        for (int x = 0; x < WINOGRAD_IN; x++) {
+            UNROLL(4)
             for (int t = 0; t < FEW; t++)
                 sum[x][t] = vec_fma(vec_all(in[x * POINT + t * CHUNK]), u[x], sum[x][t]);
+        }
     }
-#pragma GCC unroll 6
-    for (int x = 0; x < WINOGRAD_IN; x++)
-#pragma GCC unroll 4
+    UNROLL(6)
+    for (int x = 0; x < WINOGRAD_IN; x++) {
+        UNROLL(4)
         for (int t = 0; t < FEW; t++) {
             float *to = out + (x * FEW + t) * BLOCK;
             if (!first)
                 sum[x][t] = sum[x][t] + vec_load(to);
             vec_store(to, sum[x][t]);
         }
+    }
 }
 
 typedef void few_function(const void *weight, int64_t at, int count, const float *in, float *out, bool first, const char *ahead);
@@ -364,12 +371,12 @@ ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, vec bi
     const int high = narrow.y ? NARROW_OUT : WINOGRAD_OUT, wide = narrow.x ? NARROW_OUT : WINOGRAD_OUT;
     vec half[WINOGRAD_OUT][WINOGRAD_IN];
 
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int x = 0; x < WINOGRAD_IN; x++) {
         vec in[WINOGRAD_IN], y[WINOGRAD_OUT];
         if (narrow.x && wide_point(x))
             continue;
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int i = 0; i < WINOGRAD_IN; i++)
             if (!narrow.y || !wide_point(i))
                 in[i] = vec_load(m + (i * WINOGRAD_IN + x) * point_stride);
@@ -377,12 +384,12 @@ ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, vec bi
             winograd_narrow_output_line(in, y);
         else
             winograd_output_line(in, y);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int i = 0; i < high; i++)
             half[i][x] = y[i];
     }
     vec floor = to->relu ? vec_zero() : vec_all(-__builtin_inff());
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int y = 0; y < high; y++) {
         vec line[WINOGRAD_OUT];
         if (!whole && y >= to->rows)
@@ -391,7 +398,7 @@ ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, vec bi
             winograd_narrow_output_line(half[y], line);
         else
             winograd_output_line(half[y], line);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int x = 0; x < wide; x++) {
             if (!whole && x >= to->columns)
                 break;
