@@ -7,14 +7,20 @@ int plan_step_count(const struct plan *plan)
     return plan->step_count;
 }
 
+/* Points along a side of so many outputs, `tile` of them in a tile; a last tile of one or two does with four. */
+static int winograd_points(int outputs, int tile)
+{
+    int rest = outputs % tile;
+    return outputs / tile * (tile + 2) + (rest == 0 ? 0 : rest <= 2 ? 4 : tile + 2);
+}
+
 /* Winograd's F(m x m, 3x3) takes (m + 2)^2 products for a tile of m x m, a pair of channels. */
 static double products_of(const struct conv_kernel *kernel, const struct conv_shape *s)
 {
     if (kernel->winograd == 0)
         return (double)s->batch * s->out_height * s->out_width * s->kernel * s->kernel * s->in_channels / s->groups * s->out_channels;
-    int side = kernel->winograd, points = (side + 2) * (side + 2);
-    int rows = (s->out_height + side - 1) / side, columns = (s->out_width + side - 1) / side;
-    return (double)s->batch * rows * columns * points * s->in_channels / s->groups * s->out_channels;
+    double points = (double)winograd_points(s->out_height, kernel->winograd) * winograd_points(s->out_width, kernel->winograd);
+    return s->batch * points * s->in_channels / s->groups * s->out_channels;
 }
 
 struct plan_step_report plan_step_report(const struct plan *plan, int index)
