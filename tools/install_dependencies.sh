@@ -32,6 +32,8 @@ check command:shellcheck    shellcheck
 check command:file          file
 check command:jq            jq
 check python:numpy          python3-numpy
+check command:mpirun        openmpi-bin
+check module:ompi-c         libopenmpi-dev
 "
 
 is_there() {
