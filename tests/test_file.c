@@ -1,5 +1,6 @@
 /* Files are read whole or refused with a reason, and written whole or not at all. */
 #include "base/file.h"
+#include "base/list_line.h"
 #include "base/memory.h"
 
 #include <dirent.h>
@@ -205,6 +206,29 @@ static void what_is_no_file_is_refused(void **state)
     assert_null(text);
 }
 
+static void lines_of_lists_are_cut_at_their_last_blank(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *first, *last;
+        bool filled;
+    } cases[] = {
+        {"photo.jpg 3", "photo.jpg", "3", true},
+        {"two words.jpg \t church \r", "two words.jpg", "church", true},
+        {"alone.jpg", "alone.jpg", "", true},
+        {" 7", "", "7", true},
+        {" \t\r", "", "", false},
+        {"", "", "", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char line[64], *last;
+        snprintf(line, sizeof(line), "%s", cases[i].line);
+        assert_int_equal(list_line_cut(line, &last), cases[i].filled);
+        assert_string_equal(line, cases[i].first);
+        assert_string_equal(last, cases[i].last);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +240,7 @@ int main(void)
         cmocka_unit_test(new_files_obey_the_umask),
         cmocka_unit_test(devices_are_written_to_and_never_replaced),
         cmocka_unit_test(what_is_no_file_is_refused),
+        cmocka_unit_test(lines_of_lists_are_cut_at_their_last_blank),
     };
     return cmocka_run_group_tests(tests, create_folder, remove_folder);
 }

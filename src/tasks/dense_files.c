@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/list_line.h"
 #include "base/memory.h"
 #include "base/status.h"
 
@@ -61,21 +62,6 @@ bool dense_files_have_split(const char *data, dla_task task, const char *split)
 
 /* ---- lists ---- */
 
-/* Cuts a line at its last blank; false for an empty one. *second is "" where there is no second word. */
-static bool cut_line(char *line, char **second)
-{
-    size_t length = strlen(line);
-    while (length && strchr(" \t\r", line[length - 1]))
-        line[--length] = '\0';
-    char *blank = line + length;
-    while (blank > line && !strchr(" \t", blank[-1]))
-        blank--;
-    *second = blank > line ? blank : line + length;
-    while (blank > line && strchr(" \t", blank[-1]))
-        *--blank = '\0';
-    return length > 0;
-}
-
 static const char *beside_list(struct arena *arena, const char *list, const char *path)
 {
     const char *slash = strrchr(list, '/');
@@ -102,7 +88,7 @@ static dla_status read_list(const char *path, struct dense_files *files)
         if (next)
             *next++ = '\0';
         number++;
-        if (!cut_line(line, &target))
+        if (!list_line_cut(line, &target))
             continue;
         if (*line == '\0' || *target == '\0') {
             status =

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/list_line.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "train/counter_random.h"
@@ -116,21 +117,6 @@ static int by_name(const void *a, const void *b)
     return strcmp(*x, *y);
 }
 
-/* Splits a line into path and class, the text behind the last blank; false for an empty line. */
-static bool split_line(char *line, char **label)
-{
-    size_t length = strlen(line);
-    while (length && strchr(" \t\r", line[length - 1]))
-        line[--length] = '\0';
-    char *blank = line + length;
-    while (blank > line && !strchr(" \t", blank[-1]))
-        blank--;
-    *label = blank;
-    while (blank > line && strchr(" \t", blank[-1]))
-        *--blank = '\0';
-    return length > 0;
-}
-
 static dla_status read_list(struct builder *b, const char *path, char *text)
 {
     struct dataset *dataset = b->dataset;
@@ -148,9 +134,9 @@ static dla_status read_list(struct builder *b, const char *path, char *text)
         if (next)
             *next++ = '\0';
         number++;
-        if (!split_line(line, &labels[count]))
+        if (!list_line_cut(line, &labels[count]))
             continue;
-        if (*line == '\0' || labels[count] == line)
+        if (*line == '\0' || *labels[count] == '\0')
             status = status_set(DLA_ERROR_FORMAT, "%s: line %d is not a path, a blank and a class", path, number);
         paths[count] = line;
         sorted[count] = labels[count];

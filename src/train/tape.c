@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { NORM_ARRAYS = 6, LARGEST_SUM_CHUNKS = 64 };
+enum { NORM_ARRAYS = 6 };
 
 int64_t value_pixels(const struct tape *tape, value v)
 {
@@ -151,7 +151,7 @@ static dla_status prepare_steps(struct tape *tape)
             step->norm.gradient_constant = arrays + 5 * channels;
         }
     }
-    tape->sums_count = (int64_t)LARGEST_SUM_CHUNKS * 2 * largest_channels;
+    tape->sums_count = (int64_t)MOST_SUM_CHUNKS * 2 * largest_channels;
     tape->ones = allocate_floats(largest_channels);
     tape->zeros = allocate_floats(largest_channels);
     if (tape->ones)

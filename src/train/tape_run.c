@@ -1,4 +1,4 @@
-/* tape_run.c - running a tape's steps forward and backward.
+/* tape_run.c - running a tape's steps forward and backward; batch norm has tape_norm.c for itself.
  *
  * Convolutions divide their own work among threads; everything else is cut here into chunks of pixels or images. Sums are
  * taken per chunk and the chunks added in order, and the cut depends on the shape alone: any number of threads gives the
@@ -8,26 +8,7 @@
 #include "train/counter_random.h"
 #include "train/tape_steps.h"
 
-#include <math.h>
 #include <string.h>
-
-enum { SUM_CHUNKS = 64, PIXELS_PER_CHUNK = 512 };
-
-static int chunk_count(int64_t pixels)
-{
-    int64_t chunks = (pixels + PIXELS_PER_CHUNK - 1) / PIXELS_PER_CHUNK;
-    return chunks > SUM_CHUNKS ? SUM_CHUNKS : (int)chunks;
-}
-
-static const float *parameter(const struct tape *tape, int index)
-{
-    return tape->parameters->values + tape->parameters->offsets[index];
-}
-
-static struct const_view constant(struct map_view map)
-{
-    return (struct const_view){map.data, map.pixel_stride};
-}
 
 /* ---- convolutions ---- */
 
@@ -39,7 +20,7 @@ static void pack_task(void *context, int task, int worker)
     const struct conv_step *conv = &step->conv;
     if (step->kind != STEP_CONV)
         return;
-    const float *weight = parameter(tape, step->node->as.conv.weight);
+    const float *weight = tape_parameter(tape, step->node->as.conv.weight);
     if (task % 2 == 0)
         conv->forward->pack(&conv->shape, weight, tape->ones, tape->packed + conv->packed);
     else if (conv->data) {
@@ -55,7 +36,7 @@ static void conv_forward(struct tape *tape, const struct step *step)
     struct conv_call call = {
         .shape = &step->conv.shape, .packed = tape->packed + step->conv.packed, .scratch = tape->scratch, .pool = tape->pool};
     call.sources[0] = value_map(tape, step->in);
-    call.bias = p->bias == NO_PARAMETER ? tape->zeros : parameter(tape, p->bias);
+    call.bias = p->bias == NO_PARAMETER ? tape->zeros : tape_parameter(tape, p->bias);
     call.out = value_map(tape, step->out);
     step->conv.forward->run(&call);
 }
@@ -74,8 +55,10 @@ static void conv_data_backward(struct tape *tape, const struct step *step)
         step->conv.data->run(&call);
         return;
     }
-    struct conv_data_gradient_call call = {
-        .shape = &step->conv.shape, .weight = parameter(tape, step->node->as.conv.weight), .scratch = tape->scratch, .pool = tape->pool};
+    struct conv_data_gradient_call call = {.shape = &step->conv.shape,
+                                           .weight = tape_parameter(tape, step->node->as.conv.weight),
+                                           .scratch = tape->scratch,
+                                           .pool = tape->pool};
     call.out_gradient = out_gradient;
     call.in_gradient = in_gradient;
     call.accumulate = step->to_in == CONTRIBUTE_ADD;
@@ -114,163 +97,6 @@ static void conv_backward(struct tape *tape, struct step *step, float *gradients
         conv_data_backward(tape, step);
 }
 
-/* ---- batch norm ---- */
-
-enum norm_pass { NORM_SUMS, NORM_APPLY, NORM_BACKWARD_SUMS, NORM_BACKWARD_APPLY };
-
-struct norm_job {
-    struct tape *tape;
-    struct norm_run run; /* over all pixels */
-    const float *origin; /* of the sums */
-    enum norm_pass pass;
-    int chunks;
-};
-
-static void norm_task(void *context, int chunk, int worker)
-{
-    const struct norm_job *job = context;
-    const struct training_kernels *k = job->tape->kernels;
-    struct norm_run run = job->run;
-    int64_t first = chunk_start(run.pixels, chunk, job->chunks), end = chunk_start(run.pixels, chunk + 1, job->chunks);
-    double *sums = job->tape->sums + (int64_t)chunk * 2 * run.channels;
-    (void)worker;
-    run.pixels = end - first;
-    run.in.data += first * run.in.stride;
-    run.out.data += first * run.out.pixel_stride;
-    if (run.residual.data)
-        run.residual.data += first * run.residual.stride;
-    if (job->pass == NORM_BACKWARD_SUMS || job->pass == NORM_BACKWARD_APPLY)
-        run.out_gradient.data += first * run.out_gradient.stride;
-    if (job->pass == NORM_BACKWARD_APPLY) {
-        run.in_gradient.data += first * run.in_gradient.pixel_stride;
-        if (run.residual_gradient.data)
-            run.residual_gradient.data += first * run.residual_gradient.pixel_stride;
-    }
-    if (job->pass == NORM_SUMS || job->pass == NORM_BACKWARD_SUMS)
-        memset(sums, 0, (size_t)run.channels * 2 * sizeof(*sums));
-    switch (job->pass) {
-    case NORM_SUMS:
-        k->norm_sums(&run, job->origin, sums);
-        break;
-    case NORM_APPLY:
-        k->norm_apply(&run);
-        break;
-    case NORM_BACKWARD_SUMS:
-        k->norm_backward_sums(&run, sums);
-        break;
-    case NORM_BACKWARD_APPLY:
-        k->norm_backward_apply(&run);
-        break;
-    }
-}
-
-/* One pass over all pixels; the sums of all chunks end up in the first chunk's. */
-static void norm_pass(struct norm_job *job, enum norm_pass pass)
-{
-    job->pass = pass;
-    thread_pool_run(job->tape->pool, norm_task, job, job->chunks);
-    if (pass == NORM_SUMS || pass == NORM_BACKWARD_SUMS)
-        for (int chunk = 1; chunk < job->chunks; chunk++)
-            for (int i = 0; i < 2 * job->run.channels; i++)
-                job->tape->sums[i] += job->tape->sums[(int64_t)chunk * 2 * job->run.channels + i];
-}
-
-static struct norm_job norm_job_of(struct tape *tape, const struct step *step)
-{
-    struct norm_job job = {.tape = tape};
-    job.run.pixels = value_pixels(tape, step->out);
-    job.run.channels = step->node->channels;
-    job.run.relu = step->norm.relu;
-    job.run.in = constant(value_map(tape, step->in));
-    job.run.out = value_map(tape, step->out);
-    if (step->other != NO_VALUE)
-        job.run.residual = constant(value_map(tape, step->other));
-    job.run.scale = step->norm.scale;
-    job.run.shift = step->norm.shift;
-    job.run.mean = step->norm.mean;
-    job.run.gradient_of_x = step->norm.gradient_of_x;
-    job.run.gradient_constant = step->norm.gradient_constant;
-    job.chunks = chunk_count(job.run.pixels);
-    return job;
-}
-
-static void norm_forward(struct tape *tape, const struct step *step, bool again)
-{
-    struct norm_job job = norm_job_of(tape, step);
-    if (again) { /* scale and shift are those of the first time */
-        norm_pass(&job, NORM_APPLY);
-        return;
-    }
-    const struct norm_step *norm = &step->norm;
-    const struct batch_norm_params *p = norm->params;
-    const float *weight = parameter(tape, p->weight), *bias = parameter(tape, p->bias);
-    float *running_mean = tape->parameters->values + tape->parameters->offsets[p->running_mean];
-    float *running_var = tape->parameters->values + tape->parameters->offsets[p->running_var];
-    struct comm *ranks = tape->options.norms;
-    double n = (double)job.run.pixels * (ranks ? ranks->size : 1), momentum = (double)p->momentum;
-    if (!norm->fixed) {
-        /* Sums of x minus its value at the first pixel: a mean far from zero costs the variance no digits. Ranks, which must take
-         * the same, take the running mean. */
-        memcpy(norm->mean, ranks ? running_mean : job.run.in.data, (size_t)job.run.channels * sizeof(float));
-        job.origin = norm->mean;
-        norm_pass(&job, NORM_SUMS);
-        if (ranks)
-            ranks->backend->sum(ranks, tape->sums, 2 * job.run.channels);
-    }
-    for (int c = 0; c < job.run.channels; c++) {
-        double mean = (double)running_mean[c], variance = (double)running_var[c];
-        if (!norm->fixed) {
-            double offset = tape->sums[c] / n;
-            mean = (double)norm->mean[c] + offset;
-            variance = fmax(tape->sums[job.run.channels + c] / n - offset * offset, 0.0);
-            if (isnan(tape->sums[c]))
-                variance = NAN;
-            running_mean[c] = (float)((1.0 - momentum) * (double)running_mean[c] + momentum * mean);
-            running_var[c] = (float)((1.0 - momentum) * (double)running_var[c] + momentum * variance * (n > 1.0 ? n / (n - 1.0) : 1.0));
-        }
-        double inverse = 1.0 / sqrt(variance + (double)p->epsilon);
-        norm->mean[c] = (float)mean;
-        norm->deviation_inverse[c] = (float)inverse;
-        norm->scale[c] = (float)((double)weight[c] * inverse);
-        norm->shift[c] = (float)((double)bias[c] - mean * (double)norm->scale[c]);
-    }
-    norm_pass(&job, NORM_APPLY);
-}
-
-static void norm_backward(struct tape *tape, const struct step *step, float *gradients)
-{
-    struct norm_job job = norm_job_of(tape, step);
-    const struct norm_step *norm = &step->norm;
-    struct comm *ranks = norm->fixed ? NULL : tape->options.norms;
-    double n = (double)job.run.pixels * (ranks ? ranks->size : 1);
-    struct map_view out_gradient = value_gradient(tape, step->out);
-    job.run.out_gradient = constant(out_gradient);
-    job.run.in_gradient = value_gradient(tape, step->in);
-    job.run.accumulate_in = step->to_in == CONTRIBUTE_ADD;
-    if (step->to_other != CONTRIBUTE_NOTHING)
-        job.run.residual_gradient = value_gradient(tape, step->other);
-    job.run.accumulate_residual = step->to_other == CONTRIBUTE_ADD;
-    norm_pass(&job, NORM_BACKWARD_SUMS);
-    float *weight_gradient = gradients + tape->parameters->offsets[norm->params->weight];
-    float *bias_gradient = gradients + tape->parameters->offsets[norm->params->bias];
-    for (int c = 0; c < job.run.channels; c++) {
-        double bias = tape->sums[c], inverse = (double)norm->deviation_inverse[c], weight = tape->sums[job.run.channels + c] * inverse;
-        if (tape_trains(tape, norm->params->weight))
-            weight_gradient[c] += (float)weight;
-        if (tape_trains(tape, norm->params->bias))
-            bias_gradient[c] += (float)bias;
-    }
-    if (ranks)
-        ranks->backend->sum(ranks, tape->sums, 2 * job.run.channels);
-    for (int c = 0; c < job.run.channels; c++) {
-        double bias = tape->sums[c], inverse = (double)norm->deviation_inverse[c], weight = tape->sums[job.run.channels + c] * inverse;
-        norm->gradient_of_x[c] = norm->fixed ? 0.0f : (float)(-(double)norm->scale[c] * inverse * weight / n);
-        norm->gradient_constant[c] = norm->fixed ? 0.0f : (float)(-(double)norm->scale[c] * bias / n);
-    }
-    if (step->to_in != CONTRIBUTE_NOTHING || step->to_other != CONTRIBUTE_NOTHING)
-        norm_pass(&job, NORM_BACKWARD_APPLY);
-}
-
 /* ---- the other maps ---- */
 
 static struct map_call map_call_of(struct tape *tape, const struct step *step)
@@ -298,7 +124,7 @@ static struct map_call map_call_of(struct tape *tape, const struct step *step)
 static float *depthwise_weights(struct tape *tape, const struct step *step)
 {
     const struct conv_params *p = &step->node->as.conv;
-    const float *weight = parameter(tape, p->weight);
+    const float *weight = tape_parameter(tape, p->weight);
     int taps = p->kernel * p->kernel, channels = step->node->channels;
     float *turned = tape->scratch;
     for (int c = 0; c < channels; c++)
@@ -358,7 +184,7 @@ static void step_forward(struct tape *tape, const struct step *step, bool again)
         conv_forward(tape, step);
         return;
     case STEP_NORM:
-        norm_forward(tape, step, again);
+        tape_norm_forward(tape, step, again);
         return;
     case STEP_CONCAT:
         concat_forward(tape, step);
@@ -434,7 +260,7 @@ static void image_task(void *context, int image, int worker)
     struct map_size from_size = tape->sizes[job->from], to_size = tape->sizes[job->to];
     int64_t pixels = (int64_t)from_size.height * from_size.width, to_pixels = (int64_t)to_size.height * to_size.width;
     bool add = job->contribution == CONTRIBUTE_ADD;
-    struct const_view from = constant(image_of(tape, job->from, job->from_gradient, image));
+    struct const_view from = constant_view(image_of(tape, job->from, job->from_gradient, image));
     struct map_view to = image_of(tape, job->to, value_gradient(tape, job->to), image);
     int channels = tape->graph->nodes[job->to].channels;
     (void)worker;
@@ -455,10 +281,10 @@ static void image_task(void *context, int image, int worker)
         k->map_copy(pixels, channels, from, to, add);
         return;
     case STEP_RELU:
-        k->map_relu_backward(pixels, channels, constant(image_of(tape, step->out, value_map(tape, step->out), image)), from, to, add);
+        k->map_relu_backward(pixels, channels, constant_view(image_of(tape, step->out, value_map(tape, step->out), image)), from, to, add);
         return;
     case STEP_MAX_POOL:
-        k->max_pool_backward(&window, constant(image_of(tape, step->in, value_map(tape, step->in), image)), from, to);
+        k->max_pool_backward(&window, constant_view(image_of(tape, step->in, value_map(tape, step->in), image)), from, to);
         return;
     case STEP_AVERAGE_POOL:
         k->average_pool_backward(&window, from, to);
@@ -474,7 +300,8 @@ static void image_task(void *context, int image, int worker)
         crop_backward(from_size, to_size, channels, k, from, to);
         return;
     case STEP_LOG_SOFTMAX:
-        k->log_softmax_backward(pixels, channels, constant(image_of(tape, step->out, value_map(tape, step->out), image)), from, to, add);
+        k->log_softmax_backward(pixels, channels, constant_view(image_of(tape, step->out, value_map(tape, step->out), image)), from, to,
+                                add);
         return;
     case STEP_CONV:
     case STEP_NORM:
@@ -509,8 +336,8 @@ static void transposed_task(void *context, int image, int worker)
                                   .padding = conv->padding};
     (void)worker;
     tape->kernels->transposed_conv_backward(
-        &window, job->weight, constant(image_of(tape, job->to, value_map(tape, job->to), image)),
-        constant(image_of(tape, job->from, job->from_gradient, image)),
+        &window, job->weight, constant_view(image_of(tape, job->to, value_map(tape, job->to), image)),
+        constant_view(image_of(tape, job->from, job->from_gradient, image)),
         job->contribution == CONTRIBUTE_NOTHING ? none : image_of(tape, job->to, value_gradient(tape, job->to), image),
         job->weight_gradients ? job->weight_gradients + image * (int64_t)window.kernel * window.kernel * window.channels : NULL);
 }
@@ -547,7 +374,7 @@ static void step_backward(struct tape *tape, struct step *step, float *gradients
         conv_backward(tape, step, gradients);
         return;
     case STEP_NORM:
-        norm_backward(tape, step, gradients);
+        tape_norm_backward(tape, step, gradients);
         return;
     case STEP_TRANSPOSED_CONV:
         transposed_backward(tape, step, gradients);

@@ -147,6 +147,31 @@ dla_status tape_lower(struct tape *tape);
 dla_status tape_cut(struct tape *tape, int64_t floats);
 dla_status tape_schedule(struct tape *tape);
 
+/* Chunks that a map's pixels are summed in: by their number alone, not by threads. */
+enum { MOST_SUM_CHUNKS = 64 };
+
+static inline int tape_chunk_count(int64_t pixels)
+{
+    enum { PIXELS_PER_CHUNK = 512 };
+    int64_t chunks = (pixels + PIXELS_PER_CHUNK - 1) / PIXELS_PER_CHUNK;
+    return chunks > MOST_SUM_CHUNKS ? MOST_SUM_CHUNKS : (int)chunks;
+}
+
+static inline const float *tape_parameter(const struct tape *tape, int index)
+{
+    return tape->parameters->values + tape->parameters->offsets[index];
+}
+
+static inline struct const_view constant_view(struct map_view map)
+{
+    return (struct const_view){map.data, map.pixel_stride};
+}
+
+/* tape_norm.c: a batch norm's step. `again`: with the scale and shift of the first time, running statistics untouched. `gradients` as
+ * for tape_backward. */
+void tape_norm_forward(struct tape *tape, const struct step *step, bool again);
+void tape_norm_backward(struct tape *tape, const struct step *step, float *gradients);
+
 /* The part of `count` things that chunk `chunk` of `chunks` takes: first .. end-1. */
 static inline int64_t chunk_start(int64_t count, int chunk, int chunks)
 {
