@@ -238,7 +238,7 @@ static dla_status do_small_tuple(struct pickle_machine *m, size_t count)
 /* Everything from `first` on goes into the container below it (and below the mark, if there is one). */
 static dla_status add_to_container(struct pickle_machine *m, size_t first, size_t below, bool pairs)
 {
-    struct pickle_value *container = below > 0 ? m->stack[below - 1] : NULL;
+    struct pickle_value *container = below > 0 && m->stack != NULL ? m->stack[below - 1] : NULL;
     dla_status status = DLA_OK;
 
     if (container == NULL)
@@ -358,7 +358,7 @@ static dla_status read_text_index(struct pickle_machine *m, uint64_t *index)
 
 static dla_status do_memo(struct pickle_machine *m, int width, bool put)
 {
-    uint64_t index;
+    uint64_t index = 0;
     dla_status status = width == 0 ? read_text_index(m, &index) : machine_read_number(m, width, &index);
 
     if (status != DLA_OK)
