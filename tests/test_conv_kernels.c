@@ -26,6 +26,8 @@ static const struct conv_case awkward[] = {
     {.batch = 2, .height = 9, .width = 16, .in = 3, .out = 16, .kernel = 7, .residual = true, .why = "first layer, whole tiles, part of a strip"},
     {.height = 5, .width = 30, .in = 1, .out = 33, .kernel = 7, .no_relu = true, .why = "first layer of one channel, three vectors of outputs"},
     {.height = 6, .width = 3, .in = 4, .out = 5, .kernel = 7, .why = "first layer, fewer pixels and outputs than a tile"},
+    {.batch = 2, .height = 41, .width = 62, .in = 3, .out = 20, .kernel = 7, .residual = true, .why = "first layer, two blocks and strips of tiles"},
+    {.height = 45, .width = 57, .in = 2, .out = 16, .kernel = 7, .no_relu = true, .why = "first layer, one tile in the last block"},
     {.height = 7, .width = 8, .in = 40, .out = 80, .kernel = 3, .residual = true, .why = "four Winograd tiles, part of a chunk, of a block"},
     {.batch = 5, .height = 14, .width = 18, .in = 64, .out = 96, .kernel = 3, .residual = true, .why = "several sets of tiles, narrow ones at both edges"},
     {.height = 12, .width = 28, .in = 32, .out = 64, .kernel = 3, .why = "21 Winograd tiles"},

@@ -7,20 +7,26 @@ int plan_step_count(const struct plan *plan)
     return plan->step_count;
 }
 
-/* Points along a side of so many outputs, `tile` of them in a tile; a last tile of one or two does with four. */
-static int winograd_points(int outputs, int tile)
+/* Products along a side of so many outputs, in tiles of `tile` outputs. F(m, 3) takes m + 2 for a tile, and a last tile of one or two
+ * outputs does with four; seven taps are two filters of four (winograd7x7.c), m + 3 for a tile each. */
+static int winograd_products(int outputs, int tile, int kernel)
 {
     int rest = outputs % tile;
+
+    if (kernel == 7)
+        return (outputs + tile - 1) / tile * 2 * (tile + 3);
     return outputs / tile * (tile + 2) + (rest == 0 ? 0 : rest <= 2 ? 4 : tile + 2);
 }
 
-/* Winograd's F(m x m, 3x3) takes (m + 2)^2 products for a tile of m x m, a pair of channels. */
+/* What the kernel multiplies. */
 static double products_of(const struct conv_kernel *kernel, const struct conv_shape *s)
 {
+    double channels = (double)s->batch * s->in_channels / s->groups * s->out_channels;
+
     if (kernel->winograd == 0)
-        return (double)s->batch * s->out_height * s->out_width * s->kernel * s->kernel * s->in_channels / s->groups * s->out_channels;
-    double points = (double)winograd_points(s->out_height, kernel->winograd) * winograd_points(s->out_width, kernel->winograd);
-    return s->batch * points * s->in_channels / s->groups * s->out_channels;
+        return channels * s->out_height * s->out_width * s->kernel * s->kernel;
+    return channels * winograd_products(s->out_height, kernel->winograd, s->kernel)
+           * winograd_products(s->out_width, kernel->winograd, s->kernel);
 }
 
 struct plan_step_report plan_step_report(const struct plan *plan, int index)
