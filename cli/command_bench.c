@@ -25,6 +25,7 @@ static const struct option_spec options[] = {
     {"--roofline", OPTION_TEXT, "OUT.svg", "draw the steps under the roofs of this machine", 0, 0},
     {"--train", OPTION_FLAG, NULL, "steps of training instead of inference", 0, 0},
     {"--config", OPTION_TEXT, "FILE", "your own network instead of a named one", 0, 0},
+    DOWN_RATIO_OPTION,
     {"--weights", OPTION_TEXT, "FILE", "trained weights; without them numbers that cost the same", 0, 0},
     OPTION_ROW_EXACT,
     {"--half-weights", OPTION_FLAG, NULL, "let kernels keep weights as float16 where memory bounds them", 0, 0},

@@ -9,6 +9,7 @@
 static const struct option_spec options[] = {
     {"--config", OPTION_TEXT, "FILE", "read the network from a JSON file instead of naming one", 0, 0},
     {"--classes", OPTION_INTEGER, "N", "number of classes; 0: no classifier, the result is the embedding", 0, 1000000},
+    DOWN_RATIO_OPTION,
     {0},
 };
 

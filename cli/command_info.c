@@ -12,6 +12,7 @@ static const struct option_spec options[] = {
     {"--config", OPTION_TEXT, "FILE", "read the network from a JSON file instead of naming one", 0, 0},
     {"--size", OPTION_SIZE, "N|HxW", "count for this input size (default 224)", 32, 65536},
     {"--classes", OPTION_INTEGER, "N", "number of classes; 0: no classifier, the result is the embedding", 0, 1000000},
+    DOWN_RATIO_OPTION,
     {"--print-config", OPTION_FLAG, NULL, "print the network as a config file for --config", 0, 0},
     {"--json", OPTION_FLAG, NULL, "print JSON", 0, 0},
     {0},

@@ -14,7 +14,14 @@ int choose_network(const struct arguments *arguments, const char *model, dla_arc
     if (config == NULL && model == NULL)
         return fail_with_usage("no network given: name a model (`dla models` lists them) or use --config FILE");
     dla_status status = config != NULL ? dla_architecture_read_config(config, architecture) : dla_architecture_find(model, architecture);
-    return status == DLA_OK ? EXIT_SUCCESS : fail_with_library_error();
+    if (status != DLA_OK)
+        return fail_with_library_error();
+    int ratio = (int)argument_integer(arguments, "--down-ratio", 0);
+    if (ratio > 0 && architecture->down_ratio == 0)
+        return fail_with_usage("--down-ratio is for dense networks, such as %sup; %s classifies", architecture->name, architecture->name);
+    if (ratio > 0)
+        architecture->down_ratio = ratio;
+    return EXIT_SUCCESS;
 }
 
 int open_chosen_model(const struct arguments *arguments, const char *name, dla_model **model)
@@ -28,9 +35,6 @@ int open_chosen_model(const struct arguments *arguments, const char *name, dla_m
         if (status != EXIT_SUCCESS)
             return status;
         architecture.num_classes = (int)argument_integer(arguments, "--classes", DLA_CLASSES_OF_WEIGHTS);
-        if (argument_integer(arguments, "--down-ratio", 0) > 0 && architecture.down_ratio == 0)
-            return fail_with_usage("--down-ratio is for dense networks, such as %sup; %s classifies", architecture.name, architecture.name);
-        architecture.down_ratio = (int)argument_integer(arguments, "--down-ratio", architecture.down_ratio);
         model_options.architecture = &architecture;
     } else if (argument_integer(arguments, "--classes", -1) >= 0) {
         return fail_with_usage("--classes needs MODEL or --config; weights alone say how many classes they have");

@@ -360,9 +360,16 @@ static const struct map_case map_cases[] = {
     {FUNCTION(copy), 2, 6, 8, 13, 5, 7, 1, 1, 0, .why = "crop"},
     {FUNCTION(transposed_conv), 1, 5, 7, 35, 10, 14, 4, 2, 1, .why = "upsampling by 2"},
     {FUNCTION(transposed_conv), 2, 3, 2, 19, 24, 16, 16, 8, 4, .why = "upsampling by 8"},
+    {FUNCTION(transposed_conv), 2, 3, 5, 37, 5, 9, 4, 2, 1, .why = "upsampling by 2, the last row and column cut off"},
+    {FUNCTION(transposed_conv), 1, 2, 3, 16, 5, 9, 8, 4, 2, .why = "upsampling by 4, cut inside of a phase"},
+    {FUNCTION(transposed_conv), 1, 1, 1, 48, 2, 2, 4, 2, 1, .why = "a map of one pixel: one row, no neighbour"},
+    {FUNCTION(transposed_conv), 1, 3, 4, 5, 6, 8, 3, 2, 1, .why = "a window that is not twice the stride"},
     {FUNCTION(log_softmax), 2, 3, 4, 19, 3, 4, 1, 1, 0, .why = "19 classes, less than a vector of pixels"},
     {FUNCTION(log_softmax), 1, 2, 37, 2, 2, 37, 1, 1, 0, .why = "boundaries, pixels past the last vector"},
-    {FUNCTION(log_softmax), 1, 1, 17, 300, 1, 17, 1, 1, 0, .why = "more classes than columns"},
+    {FUNCTION(log_softmax), 1, 1, 17, 300, 1, 17, 1, 1, 0, .why = "many classes, a tail"},
+    {FUNCTION(log_softmax), 1, 3, 5, 32, 3, 5, 1, 1, 0, .why = "whole vectors of classes"},
+    {FUNCTION(log_softmax), 2, 2, 21, 8, 2, 21, 1, 1, 0, .why = "half a vector of classes"},
+    {FUNCTION(log_softmax), 1, 1, 3, 1, 1, 3, 1, 1, 0, .why = "one class: log 1"},
 };
 
 static void map_functions_agree_with_the_reference(void **state)

@@ -67,7 +67,7 @@ def save(arguments: argparse.Namespace, results: dict) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=list(table.MODELS), help="networks (default: all twelve)")
+    parser.add_argument("models", nargs="*", default=list(table.MODELS), help="networks (default: all twelve; dla34up-2 and -4 are dense ones)")
     parser.add_argument("--threads", default="2,1", help="list of numbers of threads (default 2,1)")
     parser.add_argument("--batch", default="1", help="list of batches (default 1)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, in each of which every engine has its turn (default 5)")
@@ -82,9 +82,9 @@ def main() -> int:
     engines = arguments.engines.split(",") if arguments.engines else names_of_engines()
     if arguments.isa == "avx2":
         engines = [engine for engine in engines if engine in table.HELD_TO_AVX2]
-    unknown = [name for name in engines if name not in table.TITLES] + [name for name in arguments.models if name not in table.MODELS]
+    unknown = [name for name in engines if name not in table.TITLES] + [name for name in arguments.models if name not in table.MODELS + table.DENSE_MODELS]
     if unknown:
-        parser.error(f"no engine or network '{unknown[0]}'; engines: {', '.join(names_of_engines())}; networks: {', '.join(table.MODELS)}")
+        parser.error(f"no engine or network '{unknown[0]}'; engines: {', '.join(names_of_engines())}; networks: {', '.join(table.MODELS + table.DENSE_MODELS)}")
     arguments.work.mkdir(parents=True, exist_ok=True)
     results, complete = load(arguments), True
     for batch in [] if arguments.no_measure else [int(number) for number in arguments.batch.split(",")]:

@@ -23,9 +23,9 @@ def dla(network: Network, threads: int) -> Runner:
 
     # What `dla bench` does first on a machine: time the kernels that are to be chosen from.
     shape = network.input.shape
-    subprocess.run([os.environ["DLA_BINARY"], "bench", network.name, "--batch", str(shape[0]), "--threads", str(threads), "--size",
+    subprocess.run([os.environ["DLA_BINARY"], "bench", *network.arguments(), "--batch", str(shape[0]), "--threads", str(threads), "--size",
                     f"{shape[2]}x{shape[3]}", "--seconds", "0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    model = door.Model(network.name, weights=network.weights, threads=threads)
+    model = door.Model(weights=network.weights, threads=threads)   # names and shapes tell the network, of dense ones the down ratio, too
     batch = network.input.numpy()
     return lambda: model(batch)
 

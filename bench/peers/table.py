@@ -10,6 +10,8 @@ import platform
 MODELS = ("dla34", "dla46_c", "dla46x_c", "dla60x_c", "dla60", "dla60x", "dla102", "dla102x", "dla102x2", "dla169", "dla60_res2net",
           "dla60_res2next")
 
+DENSE_MODELS = ("dla34up-2", "dla34up-4")   # down ratio 2 and 4, see networks.py
+
 # Engines in the order of the columns, and what they are called there.
 TITLES = {
     "dla": "dla",

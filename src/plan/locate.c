@@ -169,7 +169,7 @@ static bool can_overwrite(const struct plan *plan, const struct reads *reads, in
 static void locate_result(struct plan *plan, struct reads *reads, int index)
 {
     struct step *step = &plan->steps[index];
-    bool elementwise = step->op == OP_ADD || step->op == OP_RELU || step->op == OP_BATCH_NORM;
+    bool elementwise = step->op == OP_ADD || step->op == OP_RELU || step->op == OP_BATCH_NORM || step->op == OP_LOG_SOFTMAX;
     int candidates = elementwise ? step->input_count : 0;
 
     if (plan->places[step->out].block >= 0)

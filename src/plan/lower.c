@@ -3,6 +3,7 @@
  * A convolution takes over what follows it as long as nobody else reads the values in between:
  *
  *     conv ─▶ batch norm ─▶ add (its other operand becomes the residual) ─▶ relu        one step
+ *     transposed conv ─▶ crop                                                           one step
  *
  * An add has two operands; the later convolution takes it, so that the other operand is complete by then. Concatenations and
  * slices are no steps unless somebody needs them as a map of their own; a convolution reads the parts of a concatenation as
@@ -13,11 +14,11 @@
 
 /* How often each value is read, and by whom if only once. */
 struct uses {
-    int *count;       /* per value: reading nodes, one more if it is an output of the plan */
-    value *consumer;  /* per value: the last node that reads it, or NO_VALUE */
-    bool *needed;     /* per node: an output depends on it */
-    value *tail;      /* per convolution: the last node of its step */
-    bool *swallowed;  /* per node: part of another node's step */
+    int *count;      /* per value: reading nodes, one more if it is an output of the plan */
+    value *consumer; /* per value: the last node that reads it, or NO_VALUE */
+    bool *needed;    /* per node: an output depends on it */
+    value *tail;     /* per convolution: the last node of its step */
+    bool *swallowed; /* per node: part of another node's step */
 };
 
 /* Inputs whose elements a node reads; a crop's second input only lends its size. */
@@ -104,6 +105,23 @@ static void fuse(const struct plan *plan, struct uses *uses, value conv, struct 
     step->out = v;
 }
 
+/* What an upsampling would write and a crop then drop, it does not compute. */
+static void fuse_crop(const struct plan *plan, struct uses *uses, value upsampling, struct step *step)
+{
+    value crop = sole_consumer(plan, uses, upsampling, OP_CROP);
+
+    if (crop == NO_VALUE)
+        return;
+    uses->swallowed[crop] = true;
+    uses->tail[upsampling] = crop;
+    step->out = crop;
+}
+
+static bool takes_over(const struct plan *plan, const struct node *node)
+{
+    return !plan->options.reference && (node->op == OP_CONV2D || node->op == OP_TRANSPOSED_CONV2D);
+}
+
 static struct step new_step(const struct plan *plan, value v)
 {
     const struct node *node = &plan->graph->nodes[v];
@@ -181,7 +199,7 @@ static void lower_node(struct plan *plan, const struct uses *uses, const struct 
         return;
     }
     struct step *step = &plan->steps[plan->step_count++];
-    *step = node->op == OP_CONV2D && !reference ? *fused : new_step(plan, v);
+    *step = takes_over(plan, node) ? *fused : new_step(plan, v);
     for (int i = 0; i < read_count(node); i++) {
         value in = node->inputs[i];
         bool parts = node->op == OP_CONV2D && graph->nodes[in].op == OP_CONCAT && !concat_needs_memory(plan, uses, in);
@@ -209,10 +227,10 @@ dla_status plan_lower(struct plan *plan)
     /* Later convolutions choose first: see the head. A step runs where its last node stands, when its residual is complete. */
     for (int v = 0; v < graph->node_count; v++)
         starts_at[v] = v;
-    for (int v = graph->node_count - 1; v >= 0 && !plan->options.reference; v--)
-        if (graph->nodes[v].op == OP_CONV2D && uses.needed[v]) {
+    for (int v = graph->node_count - 1; v >= 0; v--)
+        if (takes_over(plan, &graph->nodes[v]) && uses.needed[v]) {
             fused[v] = new_step(plan, v);
-            fuse(plan, &uses, v, &fused[v]);
+            (graph->nodes[v].op == OP_CONV2D ? fuse : fuse_crop)(plan, &uses, v, &fused[v]);
             starts_at[uses.tail[v]] = v;
             uses.swallowed[v] = uses.tail[v] != v;
         }

@@ -82,7 +82,7 @@ static map_function *function_for(const struct map_functions *functions, enum op
 
 static void prepare_map(const struct plan *plan, struct step *step)
 {
-    const struct node *node = &plan->graph->nodes[step->out];
+    const struct node *node = &plan->graph->nodes[step->conv_node != NO_VALUE ? step->conv_node : step->out];
     const struct map_functions *functions = plan->options.reference ? &map_reference : map_functions_for(plan->options.isa);
     const struct map_size *in = &plan->sizes[step->inputs[0].value], *out = &plan->sizes[step->out];
 

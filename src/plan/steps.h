@@ -33,7 +33,7 @@ struct operand {
 };
 
 struct step {
-    enum op op;                    /* OP_CONV2D with all it has taken over, or any other that computes or copies */
+    enum op op;                    /* OP_CONV2D, OP_TRANSPOSED_CONV2D with all they have taken over, or any other */
     const char *name;              /* of the node that it started from; the graph's */
     value out;                     /* of the last node that it took over */
     struct place out_place;        /* of out, or the part of a concatenation that a copy fills */

@@ -2,12 +2,12 @@
  *
  *     caller's (batch, channels, height, width) ──▶ plan's NHWC input ──▶ plan_run ──▶ outputs, turned back
  */
+#include "tasks/session.h"
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/status.h"
 #include "plan/plan.h"
 #include "tasks/model.h"
-#include "tasks/session.h"
 
 #include <string.h>
 
@@ -22,7 +22,7 @@ struct dla_session {
     int batch, height, width, in_channels;
     struct session_output *outputs;
     size_t output_count;
-    struct arena arena;          /* owns outputs and names */
+    struct arena arena; /* owns outputs and names */
 };
 
 /* The options that every caller's version of the structure has, with defaults for the rest. */
@@ -58,8 +58,10 @@ static dla_status choose_outputs(dla_session *session, const struct graph *graph
         const char *name = options->feature_count > 0 ? options->features[i] : "output";
         values[i] = graph_find_value(graph, name);
         if (values[i] == NO_VALUE)
-            return status_set(DLA_ERROR_NOT_FOUND, "the network has no feature map '%s'; there are level0 to level%d, output, and every "
-                              "node that `dla info` draws, such as level2.root", name, DLA_LEVEL_COUNT - 1);
+            return status_set(DLA_ERROR_NOT_FOUND,
+                              "the network has no feature map '%s'; there are level0 to level%d, output, and every "
+                              "node that `dla info` draws, such as level2.root",
+                              name, DLA_LEVEL_COUNT - 1);
         session->outputs[i] = (struct session_output){
             .name = arena_copy_string(&session->arena, name),
             .channels = graph->nodes[values[i]].channels,
@@ -196,21 +198,43 @@ static void read_input(dla_session *session, dla_layout layout, const float *inp
         thread_pool_run(plan_thread_pool(session->plan), interleave_task, &job, session->batch * session->height);
 }
 
+struct output_job {
+    const struct session_output *output;
+    dla_layout layout;
+    const float *in; /* (batch, height, width, channels), pixels in_stride floats apart */
+    int64_t in_stride;
+    float *out; /* in the layout */
+};
+
+/* A task is a row of an image: some pixels at a time, so that their channels are read from the first cache. */
+static void output_task(void *context, int task, int worker)
+{
+    enum { PIXELS = 32 };
+    const struct output_job *job = context;
+    int height = job->output->size.height, width = job->output->size.width, channels = job->output->channels;
+    int64_t plane = (int64_t)height * width, image = task / height, row = task % height;
+    const float *in = job->in + (image * plane + row * width) * job->in_stride;
+    (void)worker;
+
+    if (job->layout == DLA_LAYOUT_NHWC) {
+        float *out = job->out + (image * plane + row * width) * channels;
+        for (int x = 0; x < width; x++)
+            memcpy(out + (int64_t)x * channels, in + x * job->in_stride, (size_t)channels * sizeof *out);
+        return;
+    }
+    float *out = job->out + image * plane * channels + row * width;
+    for (int first = 0; first < width; first += PIXELS)
+        for (int channel = 0; channel < channels; channel++)
+            for (int x = first; x < first + PIXELS && x < width; x++)
+                out[channel * plane + x] = in[x * job->in_stride + channel];
+}
+
 static void write_output(const dla_session *session, size_t index, dla_layout layout, float *out)
 {
-    const struct session_output *output = &session->outputs[index];
-    int64_t pixels = (int64_t)output->size.height * output->size.width, stride;
-    const float *in = plan_output(session->plan, (int)index, &stride);
+    struct output_job job = {.output = &session->outputs[index], .layout = layout, .out = out};
 
-    for (int image = 0; image < session->batch; image++)
-        for (int64_t pixel = 0; pixel < pixels; pixel++, in += stride) {
-            float *image_out = out + image * pixels * output->channels;
-            if (layout == DLA_LAYOUT_NHWC)
-                memcpy(image_out + pixel * output->channels, in, (size_t)output->channels * sizeof *out);
-            else
-                for (int channel = 0; channel < output->channels; channel++)
-                    image_out[channel * pixels + pixel] = in[channel];
-        }
+    job.in = plan_output(session->plan, (int)index, &job.in_stride);
+    thread_pool_run(plan_thread_pool(session->plan), output_task, &job, session->batch * job.output->size.height);
 }
 
 dla_status dla_session_run(dla_session *session, dla_layout layout, const float *input, float *const *outputs)

@@ -1,4 +1,5 @@
-/* map_fast.c - pooling, sums and copies with vectors over the channels of a pixel and threads over the rows of the result.
+/* map_fast.c - pooling, sums and copies with vectors over the channels of a pixel and threads over the rows of the result; rows of
+ * other operations come from upsample.c and log_softmax.c.
  *
  * Bound by memory: each function reads every input once (a pool's windows overlap in cache) and writes every output once.
  */
@@ -53,9 +54,8 @@ ALWAYS_INLINE void pool_row(const struct map_call *c, int image, int y, const en
             int lanes = c->channels - channel < VEC_WIDTH ? c->channels - channel : VEC_WIDTH;
             vec result = kind == POOL_MAX ? vec_all(-INFINITY) : vec_zero();
             for (int ky = ky_begin; ky < ky_end; ky++) {
-                const float *in = map_pixel(&c->in, c->in_height, c->in_width, image, top + ky * c->dilation,
-                                            left + kx_begin * c->dilation)
-                                  + channel;
+                const float *in =
+                    map_pixel(&c->in, c->in_height, c->in_width, image, top + ky * c->dilation, left + kx_begin * c->dilation) + channel;
                 for (int kx = kx_begin; kx < kx_end; kx++, in += c->in.pixel_stride * c->dilation) {
                     vec value = lanes == VEC_WIDTH ? vec_load(in) : vec_load_first(in, lanes);
                     if (kind == POOL_MAX)
@@ -131,42 +131,6 @@ static void relu_row(const struct map_call *c, int image, int y)
     element_row(c, image, y, ELEMENT_RELU);
 }
 
-/* Depthwise only (IDA's upsampling): each output gathers the few inputs whose taps fall on it. */
-static void upsample_row(const struct map_call *c, int image, int y)
-{
-    for (int x = 0; x < c->out_width; x++) {
-        float *out = map_pixel(&c->out, c->out_height, c->out_width, image, y, x);
-        int first_ky = (y + c->padding) % c->stride, first_kx = (x + c->padding) % c->stride;
-        for (int channel = 0; channel < c->channels; channel += VEC_WIDTH) {
-            int lanes = c->channels - channel < VEC_WIDTH ? c->channels - channel : VEC_WIDTH;
-            bool whole = lanes == VEC_WIDTH;
-            vec sum = vec_zero();
-            if (c->shift)
-                sum = whole ? vec_load(c->shift + channel) : vec_load_first(c->shift + channel, lanes);
-            for (int ky = first_ky; ky < c->kernel; ky += c->stride) {
-                int in_y = (y + c->padding - ky) / c->stride;
-                if (y + c->padding < ky || in_y >= c->in_height)
-                    continue;
-                for (int kx = first_kx; kx < c->kernel; kx += c->stride) {
-                    int in_x = (x + c->padding - kx) / c->stride;
-                    if (x + c->padding < kx || in_x >= c->in_width)
-                        continue;
-                    const float *in = map_pixel(&c->in, c->in_height, c->in_width, image, in_y, in_x) + channel;
-                    const float *weight = c->weight + (int64_t)(ky * c->kernel + kx) * c->channels + channel;
-                    if (whole)
-                        sum = vec_fma(vec_load(in), vec_load(weight), sum);
-                    else
-                        sum = vec_fma(vec_load_first(in, lanes), vec_load_first(weight, lanes), sum);
-                }
-            }
-            if (whole)
-                vec_store(out + channel, sum);
-            else
-                vec_store_first(out + channel, sum, lanes);
-        }
-    }
-}
-
 static void max_pool(const struct map_call *c)
 {
     for_rows(c, max_pool_row);
@@ -228,8 +192,8 @@ static void copy_map(const struct map_call *c)
 
 static void transposed_conv(const struct map_call *c)
 {
-    if (c->groups == c->channels && c->in_channels == c->channels)
-        for_rows(c, upsample_row);
+    if (c->groups == c->channels && c->in_channels == c->channels && c->kernel == 2 * c->stride)
+        for_rows(c, ISA_NAME(upsample_row));
     else
         map_reference.transposed_conv(c);
 }
@@ -238,13 +202,7 @@ static void log_softmax_row(const struct map_call *c, int image, int y)
 {
     struct const_view in = {map_pixel(&c->in, c->in_height, c->in_width, image, y, 0), c->in.pixel_stride};
     struct map_view out = {map_pixel(&c->out, c->out_height, c->out_width, image, y, 0), c->out.pixel_stride};
-    if (!ISA_NAME(log_softmax_run)(c->out_width, c->channels, in, out)) {
-        struct map_call row = *c;
-        row.batch = row.in_height = row.out_height = 1;
-        row.in.data = map_pixel(&c->in, c->in_height, c->in_width, image, y, 0);
-        row.out = out;
-        map_reference.log_softmax(&row);
-    }
+    ISA_NAME(log_softmax_run)(c->out_width, c->channels, in, out);
 }
 
 static void log_softmax(const struct map_call *c)

@@ -3,6 +3,7 @@
 #define DLA_CPU_ISA_TRAINING_ISA_H
 
 #include "cpu/isa/vector.h"
+#include "cpu/map.h"
 #include "cpu/training.h"
 
 void ISA_NAME(norm_sums)(const struct norm_run *run, const float *shift, double *sums);
@@ -24,8 +25,11 @@ void ISA_NAME(conv_data_gradient)(const struct conv_data_gradient_call *call);
 size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
 void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call);
 
-/* The forward side over a run of pixels, for map_fast.c; false, and nothing done, where there are too many channels for it. */
-bool ISA_NAME(log_softmax_run)(int64_t pixels, int channels, struct const_view in, struct map_view out);
+/* For map_fast.c: the forward sides. out may be in. */
+void ISA_NAME(log_softmax_run)(int64_t pixels, int channels, struct const_view in, struct map_view out);
+
+/* Row y of a depthwise transposed convolution with a kernel of twice its stride. */
+void ISA_NAME(upsample_row)(const struct map_call *c, int image, int y);
 
 /* Lanes of b where a > 0, else 0. */
 ALWAYS_INLINE vec vec_where_positive(vec a, vec b)

@@ -344,6 +344,30 @@ ALWAYS_INLINE void vec_store_first(float *p, vec v, int n)
 
 #endif
 
+ALWAYS_INLINE float vec_sum_of_lanes(vec v)
+{
+#if KERNEL_ISA_AVX512
+    return _mm512_reduce_add_ps(v);
+#else
+    float sum = 0.0f;
+    for (int lane = 0; lane < VEC_WIDTH; lane++)
+        sum += v[lane];
+    return sum;
+#endif
+}
+
+ALWAYS_INLINE float vec_largest_lane(vec v)
+{
+#if KERNEL_ISA_AVX512
+    return _mm512_reduce_max_ps(v);
+#else
+    float largest = v[0];
+    for (int lane = 1; lane < VEC_WIDTH; lane++)
+        largest = v[lane] > largest ? v[lane] : largest;
+    return largest;
+#endif
+}
+
 /* What the functions above promise, for all instruction sets:
  *     vec_load_first(p, n)      lanes 0 .. n-1 from p, the others 0; 0 <= n <= VEC_WIDTH; reads nothing beyond p[n-1]
  *     vec_store_first(p, v, n)  writes lanes 0 .. n-1, touches nothing beyond

@@ -83,8 +83,8 @@ static bool few_tiles(const struct blocking *b, int set_tiles, int tiles, int ve
 /* The estimate for sets of `tiles` tiles, in cycles measured on a Zen 5 core. */
 static double estimate(const struct blocking *b, const struct conv_shape *s, int threads, bool by_tiles, int tiles)
 {
-    enum { L2_BYTES = 512 * 1024 }; /* that V and M may fill beside weights and maps */
-    const double l3_cycles_a_line = 1.0, transforms = 200.0;
+    enum { L2_BYTES = 512 * 1024, L3_BYTES = 4 * 1024 * 1024 }; /* that V and M may fill beside weights and maps */
+    const double l3_cycles_a_line = 1.0, memory_cycles_a_line = 6.0, transforms = 200.0;
     int parts = divide_up(tiles, ROWS), sets = divide_up(b->tile_count, tiles);
     int vectors = b->vector_count < BLOCK_VECTORS ? b->vector_count : BLOCK_VECTORS;
     double narrow = (double)(b->first_wide + 2 * (b->tile_count - b->first_corner) + b->first_corner - b->first_low) / b->tile_count;
@@ -93,10 +93,13 @@ static double estimate(const struct blocking *b, const struct conv_shape *s, int
     double weights = few_tiles(b, tiles, tiles, vectors) ? 40.0 : 5.0 * VEC_WIDTH;
     double outputs = (products + weights) * vectors * s->in_channels; /* of a block, all input channels */
     double input = transforms * tiles * b->chunk_count * CHUNK / VEC_WIDTH;
-    double input_bytes = (double)tile_floats(b) * tiles * sizeof(float);
+    double input_bytes = (double)tile_floats(b) * tiles * sizeof(float),
+           product_bytes = (double)WINOGRAD_POINTS * tiles * BLOCK * sizeof(float);
 
-    if (input_bytes + (double)WINOGRAD_POINTS * tiles * BLOCK * sizeof(float) > L2_BYTES)
+    if (input_bytes + product_bytes > L2_BYTES)
         outputs += input_bytes / 64.0 * l3_cycles_a_line;
+    if (input_bytes + product_bytes > L3_BYTES) /* V is read once, M read and written with every chunk */
+        outputs += (input_bytes + 2.0 * b->chunk_count * product_bytes) / 64.0 * memory_cycles_a_line;
     outputs += transforms * vectors * tiles;
     if (by_tiles)
         return divide_up(sets, threads) * (input + b->block_count * outputs);
