@@ -44,7 +44,8 @@ cp -r "$folder/out/classes" "$folder/labelled/labels"
 grep -q '^pixel accuracy  100.00 %' "$folder/text" || complain "a network against its own map: $(cat "$folder/text")"
 cp "$root/tests/data/edges/two_annotators.mat" "$folder/labelled/groundTruth/cat.mat"
 
-# Without --weights there are built-in networks.
+# Without --weights there are built-in networks, of at most 3 MB each.
+[ -z "$(find "$root/models" -name '*.safetensors' -size +3000000c)" ] || complain "a built-in network is larger than 3 MB"
 "$dla" segment "$photo" --output "$folder/built_in" >"$folder/text" || complain "the built-in segmentation failed"
 grep -q ' sky\| building\| road\| tree' "$folder/text" || complain "the built-in segmentation names no class: $(cat "$folder/text")"
 "$dla" edges "$photo" --output "$folder/built_in" >/dev/null || complain "the built-in edges failed"
