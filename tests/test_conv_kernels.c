@@ -31,6 +31,7 @@ static const struct conv_case awkward[] = {
     {.height = 7, .width = 8, .in = 40, .out = 80, .kernel = 3, .residual = true, .why = "four Winograd tiles, part of a chunk, of a block"},
     {.batch = 5, .height = 14, .width = 18, .in = 64, .out = 96, .kernel = 3, .residual = true, .why = "several sets of tiles, narrow ones at both edges"},
     {.height = 12, .width = 28, .in = 32, .out = 64, .kernel = 3, .why = "21 Winograd tiles"},
+    {.batch = 2, .height = 9, .width = 27, .in = 32, .out = 40, .kernel = 3, .residual = true, .why = "42 tiles over two images, part of a block"},
     {.height = 2, .width = 2, .in = 16, .out = 16, .kernel = 3, .why = "smaller than any tile"},
     {.height = 1, .width = 1, .in = 40, .out = 24, .kernel = 3, .why = "a single pixel: eight of nine taps fall outside"},
     {.height = 13, .width = 15, .in = 16, .out = 16, .kernel = 3, .residual = true, .why = "tiles hang over both edges"},

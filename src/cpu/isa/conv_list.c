@@ -6,6 +6,7 @@ extern const struct conv_kernel ISA_NAME(winograd4x4);
 #ifndef VEC_NO_HALF
 extern const struct conv_kernel ISA_NAME(winograd4x4_half);
 #endif
+extern const struct conv_kernel ISA_NAME(winograd4x4_small);
 extern const struct conv_kernel ISA_NAME(winograd7x7);
 extern const struct conv_kernel ISA_NAME(conv_stem);
 extern const struct conv_kernel ISA_NAME(grouped3x3);
@@ -18,6 +19,7 @@ const struct conv_kernel *const ISA_NAME(conv_list)[] = {
     &ISA_NAME(winograd4x4_half),
 #endif
     &ISA_NAME(winograd4x4),
+    &ISA_NAME(winograd4x4_small),
     &ISA_NAME(winograd7x7),
     &ISA_NAME(conv_stem),
     &ISA_NAME(grouped3x3),

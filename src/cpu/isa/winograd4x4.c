@@ -31,8 +31,7 @@
  * winograd4x4_half stores the taps in float16, which halves what is read from memory where a map is so small that this is
  * what takes the time; the arithmetic is float32.
  */
-#include "cpu/conv.h"
-#include "cpu/isa/winograd_kernels.h"
+#include "cpu/isa/winograd_tile.h"
 
 enum { CACHE_LINE = 64 };
 
@@ -207,12 +206,6 @@ struct winograd_job {
     int parts; /* by channels: tasks that share the chunks of a tile */
 };
 
-/* Where a tile lies. */
-struct tile {
-    int image, y, x; /* of its first output */
-    struct narrow narrow;
-};
-
 /* Tiles are numbered by shape, so that those which have a point are neighbours, whatever the point:
  *
  *     [0, first_wide) narrow in x | [first_wide, first_low) full | [first_low, first_corner) narrow in y | [first_corner, tile_count) in both
@@ -232,60 +225,17 @@ static struct tile tile_at(const struct blocking *b, const struct conv_shape *s,
                          .narrow = narrow};
 }
 
-/* V[chunk][point][tile of the set][16] for one tile and some chunks. */
-static void transform_tile(const struct winograd_job *job, int tile_index, int first_chunk, int last_chunk, float *input)
+/* V[row of points][chunk][point of the row][tile of the set][CHUNK] for one tile and some chunks. */
+static void transform_chunks(const struct winograd_job *job, int tile_index, int first_chunk, int last_chunk, float *input)
 {
     const struct blocking *b = &job->blocking;
-    const struct conv_shape *s = job->call->shape;
-    struct tile tile = tile_at(b, s, tile_index);
-    int y = tile.y - s->padding, x = tile.x - s->padding;
-    struct window inside = {
-        .top = y < 0 ? -y : 0,
-        .bottom = s->in_height - y,
-        .left = x < 0 ? -x : 0,
-        .right = s->in_width - x,
-    };
-    int shape = 2 * tile.narrow.y + tile.narrow.x;
-    bool whole = shape == 0 && inside.top == 0 && inside.left == 0 && inside.bottom >= WINOGRAD_IN && inside.right >= WINOGRAD_IN;
+    struct tile tile = tile_at(b, job->call->shape, tile_index);
     int64_t point_stride = (int64_t)b->set_tiles * CHUNK, row_points = b->chunk_count * WINOGRAD_IN * point_stride;
 
     for (int c = first_chunk; c < last_chunk; c++) {
         const struct chunk *chunk = &job->chunks[c];
-        const struct map_view *map = &job->call->sources[chunk->source];
-        int64_t pixel = ((int64_t)tile.image * s->in_height + y) * s->in_width + x;
-        const float *in = map->data + pixel * map->pixel_stride + chunk->first;
         float *out = input + (int64_t)c * WINOGRAD_IN * point_stride + tile_index % b->set_tiles * CHUNK;
-        for (int lane = 0; lane < chunk->count; lane += VEC_WIDTH) {
-            int lanes = chunk->count - lane < VEC_WIDTH ? chunk->count - lane : VEC_WIDTH;
-            input_functions[whole && lanes == VEC_WIDTH ? WHOLE_TILE : shape](in + lane, s->in_width * map->pixel_stride, map->pixel_stride,
-                                                                              &inside, lanes, out + lane, row_points, point_stride);
-        }
-    }
-}
-
-static void finish_tile(const struct winograd_job *job, int tile_index, int first_out, int channels, const float *m, int64_t point_stride)
-{
-    const struct conv_call *call = job->call;
-    const struct conv_shape *s = call->shape;
-    struct tile tile = tile_at(&job->blocking, s, tile_index);
-    int shape = 2 * tile.narrow.y + tile.narrow.x;
-    int64_t pixel = ((int64_t)tile.image * s->out_height + tile.y) * s->out_width + tile.x;
-    struct tile_output to = {
-        .out_row = s->out_width * call->out.pixel_stride,
-        .out_pixel = call->out.pixel_stride,
-        .residual_row = s->out_width * call->residual.pixel_stride,
-        .residual_pixel = call->residual.pixel_stride,
-        .rows = s->out_height - tile.y < WINOGRAD_OUT ? s->out_height - tile.y : WINOGRAD_OUT,
-        .columns = s->out_width - tile.x < WINOGRAD_OUT ? s->out_width - tile.x : WINOGRAD_OUT,
-        .relu = call->relu,
-    };
-
-    for (int lane = 0; lane < channels; lane += VEC_WIDTH) {
-        to.lanes = channels - lane < VEC_WIDTH ? channels - lane : VEC_WIDTH;
-        to.out = call->out.data + pixel * to.out_pixel + first_out + lane;
-        to.residual = call->residual.data ? call->residual.data + pixel * to.residual_pixel + first_out + lane : NULL;
-        bool whole = to.rows == WINOGRAD_OUT && to.columns == WINOGRAD_OUT && to.lanes == VEC_WIDTH;
-        output_functions[whole ? WHOLE_TILE : shape](m + lane, point_stride, vec_load_first(call->bias + first_out + lane, to.lanes), &to);
+        transform_tile(job->call, &tile, chunk->source, chunk->first, chunk->count, out, row_points, point_stride);
     }
 }
 
@@ -386,8 +336,10 @@ static void run_block(const struct winograd_job *job, const float *input, float 
         }
         s.weight += elements;
     }
-    for (int tile = 0; tile < s.tiles; tile++)
-        finish_tile(job, first_tile + tile, first, channels, products + tile * s.vectors * VEC_WIDTH, row_products / WINOGRAD_IN);
+    for (int i = 0; i < s.tiles; i++) {
+        struct tile tile = tile_at(b, call->shape, first_tile + i);
+        finish_tile(call, &tile, first, channels, products + i * s.vectors * VEC_WIDTH, row_products / WINOGRAD_IN);
+    }
 }
 
 static void by_tiles_task(void *context, int task, int worker)
@@ -399,7 +351,7 @@ static void by_tiles_task(void *context, int task, int worker)
     int last = (task + 1) * b->set_tiles < b->tile_count ? (task + 1) * b->set_tiles : b->tile_count;
 
     for (int tile = task * b->set_tiles; tile < last; tile++)
-        transform_tile(job, tile, 0, b->chunk_count, input);
+        transform_chunks(job, tile, 0, b->chunk_count, input);
     for (int index = 0; index < b->block_count; index++)
         run_block(job, input, memory, task, index, (index + 1) % b->block_count);
 }
@@ -411,8 +363,8 @@ static void input_task(void *context, int task, int worker)
     int part = task % job->parts;
 
     (void)worker;
-    transform_tile(job, job->set * b->set_tiles + task / job->parts, b->chunk_count * part / job->parts,
-                   b->chunk_count * (part + 1) / job->parts, job->input);
+    transform_chunks(job, job->set * b->set_tiles + task / job->parts, b->chunk_count * part / job->parts,
+                     b->chunk_count * (part + 1) / job->parts, job->input);
 }
 
 static void channels_task(void *context, int task, int worker)
