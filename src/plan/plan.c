@@ -7,19 +7,27 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { HUGE_PAGE = 2 << 20 };
 
-/* Zeroed pages straight from the system, in huge pages where it has them: weights and maps are read in long streams. */
+/* Zeroed pages straight from the system, in huge pages where it has them: weights and maps are read in long streams. Huge pages begin
+ * at multiples of their size, so more is mapped than is needed, and what is too much on both sides is given back. */
 static dla_status map_memory(size_t bytes, const char *purpose, char **memory)
 {
-    if (bytes == 0)
-        bytes = 1;
-    void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), needed = (bytes / page + 1) * page, slack = bytes >= HUGE_PAGE ? HUGE_PAGE : 0;
+    char *pages = mmap(NULL, needed + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
     if (pages == MAP_FAILED)
         return status_out_of_memory(bytes, purpose);
-    if (bytes >= HUGE_PAGE)
-        (void)madvise(pages, bytes, MADV_HUGEPAGE);
+    if (slack > 0) {
+        size_t before = (HUGE_PAGE - (uintptr_t)pages % HUGE_PAGE) % HUGE_PAGE;
+        if (before > 0)
+            (void)munmap(pages, before);
+        pages += before;
+        (void)munmap(pages + needed, slack - before);
+        (void)madvise(pages, needed, MADV_HUGEPAGE);
+    }
     *memory = pages;
     return DLA_OK;
 }
