@@ -37,7 +37,8 @@ static char path[600];
 static dla_model make_model(const dla_architecture *architecture)
 {
     dla_model model = {.preprocessing = DLA_PREPROCESSING_IMAGENET, .class_count = architecture->num_classes};
-    assert_ok(dla_network_create(architecture, &model.network));
+    assert_ok(dla_network_create(architecture, &model.own_network));
+    model.network = model.own_network;
     model.weights = formula_weights_create(&model.network->graph);
     return model;
 }
@@ -45,7 +46,7 @@ static dla_model make_model(const dla_architecture *architecture)
 static void free_model(dla_model *model)
 {
     formula_weights_free(&model->weights);
-    dla_network_destroy(model->network);
+    dla_network_destroy(model->own_network);
 }
 
 /* A network of the zoo, with a few channels only. */

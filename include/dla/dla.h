@@ -164,7 +164,7 @@ typedef struct dla_network dla_network;
 DLA_API dla_status dla_network_create(const dla_architecture *architecture, dla_network **network);
 DLA_API void dla_network_destroy(dla_network *network);
 
-/* The architecture it was built from; the network's. */
+/* The architecture it was built from; the network's. Of a dla_builder's network only the name means something. */
 DLA_API const dla_architecture *dla_network_architecture(const dla_network *network);
 
 typedef struct dla_level_info {
@@ -190,6 +190,60 @@ DLA_API dla_status dla_network_to_text(const dla_network *network, char **text);
 
 /* Writes the network as a picture (SVG): levels, blocks, aggregation nodes, hierarchical and iterative edges. */
 DLA_API dla_status dla_network_draw_svg(const dla_network *network, const char *path);
+
+/* ---- Networks of one's own: aggregation over any backbone, or over maps that the caller has --------------------------- */
+
+/* Puts a network together from the paper's parts. Each function appends one and gives its result, a map, for others to take:
+ *
+ *     dla_builder_create("fusion", &b);
+ *     dla_map fine   = dla_builder_input(b, "fine", 32, 4);          32 channels, a pixel of it is 4 x 4 of the session's height, width
+ *     dla_map coarse = dla_builder_input(b, "coarse", 96, 16);
+ *     dla_map maps[] = {fine, coarse};
+ *     dla_map joined = dla_builder_ida(b, maps, 2, 32, "ida");
+ *     dla_builder_finish(b, dla_builder_scores(b, joined, 5, "scores"), &network);
+ *
+ * `name` tells whose the weights are: parameters are called as in PyTorch modules of the authors' form, below that name. After a
+ * mistake (a range, a name twice) all later calls do nothing and give DLA_NO_MAP; dla_builder_finish reports the first one.
+ * docs/aggregation.md has the parts' equations and parameters. */
+typedef struct dla_builder dla_builder;
+typedef int dla_map;
+enum { DLA_NO_MAP = -1 };
+
+DLA_API dla_status dla_builder_create(const char *name, dla_builder **builder);
+
+/* A map that a session is given: (batch, channels, ceil(height / stride), ceil(width / stride)). */
+DLA_API dla_map dla_builder_input(dla_builder *builder, const char *name, int channels, int stride);
+
+/* Convolution, batch norm, relu: for backbones. kernel: odd; padded by half of it. */
+DLA_API dla_map dla_builder_conv(dla_builder *builder, dla_map in, int channels, int kernel, int stride, const char *name);
+
+/* Hierarchical deep aggregation (section 3.2): 2^depth blocks whose results meet in aggregation nodes. */
+typedef struct dla_tree {
+    int depth, channels, stride;           /* stride: 1 or 2 */
+    bool joins_input;                      /* its node sees the tree's (reduced) input, too */
+    dla_block block;
+    int cardinality, base_width, scale;    /* as in dla_architecture */
+    bool residual_node;
+} dla_tree;
+#define DLA_TREE_INIT { 1, 64, 1, false, DLA_BLOCK_BASIC, 1, 64, 4, false }
+DLA_API dla_map dla_builder_tree(dla_builder *builder, dla_map in, const dla_tree *tree, const char *name);
+
+/* One aggregation node over maps of one stride: relu(bn(conv1x1(concat(maps))) [+ maps[0] if residual]). */
+DLA_API dla_map dla_builder_node(dla_builder *builder, const dla_map *maps, int count, int channels, bool residual, const char *name);
+
+/* Iterative deep aggregation (sections 3.1 and 4.2): maps, finest first, each of the first one's stride times a power of two, are
+ * projected to `channels`, enlarged to the first one's size, and merged one after the other by nodes of 3x3 convolutions. */
+DLA_API dla_map dla_builder_ida(dla_builder *builder, const dla_map *maps, int count, int channels, const char *name);
+
+/* The paper's DLA-Up: iterative aggregations from the coarsest pair to all maps, finest first, each twice as coarse as the one before. */
+DLA_API dla_map dla_builder_dla_up(dla_builder *builder, const dla_map *maps, int count, const char *name);
+
+/* A 1x1 convolution with bias and nothing behind it: scores, or any other linear reading of a map. */
+DLA_API dla_map dla_builder_scores(dla_builder *builder, dla_map in, int channels, const char *name);
+
+/* The network with this result; dla_model_options.network takes it. The builder is gone then, whatever the status. */
+DLA_API dla_status dla_builder_finish(dla_builder *builder, dla_map output, dla_network **network);
+DLA_API void dla_builder_destroy(dla_builder *builder);   /* without a network */
 
 /* ---- Images ----------------------------------------------------------------------------------------------------------- */
 
@@ -297,8 +351,10 @@ typedef struct dla_model_options {
     bool untrained;                        /* no weights at all but numbers that follow from the parameters' names, as measuring
                                             * speed needs them; architecture says of which network */
     dla_task task;                         /* which built-in network */
+    const dla_network *network;            /* instead of an architecture: a network made before, such as dla_builder's, that outlives
+                                            * the model; needs weights, or untrained */
 } dla_model_options;
-#define DLA_MODEL_OPTIONS_INIT { sizeof(dla_model_options), NULL, NULL, false, DLA_TASK_CLASSIFY }
+#define DLA_MODEL_OPTIONS_INIT { sizeof(dla_model_options), NULL, NULL, false, DLA_TASK_CLASSIFY, NULL }
 
 /* Reads weights and binds them, strictly: a missing, unknown or misshapen tensor is DLA_ERROR_MISMATCH and is named with
  * both shapes. options NULL: the built-in network that classifies. The model keeps the weights file mapped. */
@@ -418,7 +474,7 @@ typedef enum dla_tune {
 typedef struct dla_session_options {
     size_t struct_size;
     int batch;                      /* images a run, default 1 */
-    int height, width;              /* 0: the model's preprocessing size */
+    int height, width;              /* of an input of stride 1; 0: the model's preprocessing size */
     int threads;                    /* 0: one per physical core that this process may use */
     bool exact;                     /* keep to kernels whose sums are those of a direct convolution (no Winograd) */
     const char *const *features;    /* names of values to give instead of the result, such as "level3"; NULL: the result */
@@ -440,6 +496,13 @@ DLA_API void dla_session_output_shape(const dla_session *session, size_t index, 
 /* One forward pass. `input` is (batch, channels, height, width) or (batch, height, width, channels) as `layout` says;
  * each outputs[i] receives the map in the same layout. */
 DLA_API dla_status dla_session_run(dla_session *session, dla_layout layout, const float *input, float *const *outputs);
+
+/* The same for a network of a dla_builder with several inputs, in the order in which they were added: their shapes as above, and
+ * inputs[i] in that shape and layout. */
+DLA_API size_t dla_session_input_count(const dla_session *session);
+DLA_API const char *dla_session_input_name(const dla_session *session, size_t index);
+DLA_API void dla_session_input_shape(const dla_session *session, size_t index, int shape[4]);
+DLA_API dla_status dla_session_run_maps(dla_session *session, dla_layout layout, const float *const *inputs, float *const *outputs);
 
 /* ---- Classification --------------------------------------------------------------------------------------------------- */
 

@@ -394,10 +394,12 @@ dla_status dla_network_draw_svg(const dla_network *network, const char *path)
     struct drawing drawing = {.network = network, .graph = &network->graph};
     struct text_stream stream;
     char *text = NULL;
-    dla_status status = DLA_OK;
+    dla_status status = network_check_levels(network, "a picture");
 
-    if (strides == NULL)
-        return status_out_of_memory(strides_bytes, "a drawing");
+    if (status != DLA_OK || strides == NULL) {
+        memory_free(strides);
+        return status != DLA_OK ? status : status_out_of_memory(strides_bytes, "a drawing");
+    }
     graph_infer_strides(&network->graph, strides);
     status = layout_create(network, &drawing.layout);
     if (status == DLA_OK) {

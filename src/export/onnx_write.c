@@ -213,7 +213,9 @@ dla_status dla_model_export_onnx(const dla_model *model, const dla_onnx_options 
     Onnx__OperatorSetIdProto opset = ONNX__OPERATOR_SET_ID_PROTO__INIT, *opsets[1] = {&opset};
     Onnx__ValueInfoProto *inputs[1], *outputs[1];
 
-    dla_status status = settle_options(model, given, &options);
+    dla_status status = network_check_levels(model->network, "ONNX");
+    if (status == DLA_OK)
+        status = settle_options(model, given, &options);
     if (status != DLA_OK)
         return status;
     struct texts names = border_names(architecture, &options);

@@ -207,7 +207,8 @@ dla_status dla_benchmark_run(const dla_model *model, const dla_benchmark_options
 
     if (model == NULL || benchmark == NULL)
         return status_set(DLA_ERROR_ARGUMENT, "dla_benchmark_run: model and benchmark must not be NULL");
-    if ((status = benchmark_take_options(given, model->preprocessing.size, &options)) != DLA_OK || (status = isa_choose(&isa)) != DLA_OK
+    if ((status = network_check_levels(model->network, "a benchmark")) != DLA_OK
+        || (status = benchmark_take_options(given, model->preprocessing.size, &options)) != DLA_OK || (status = isa_choose(&isa)) != DLA_OK
         || (status = benchmark_create(model->network->architecture.name, isa, &options, &made)) != DLA_OK)
         return status;
     session.batch = options.batch;

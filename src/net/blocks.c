@@ -89,3 +89,13 @@ value bottle2neck_block(struct graph *graph, const void *options, value in, valu
     x = conv_norm(graph, x, out_channels, 1, 1, 1, 1, name, "conv3", "bn3");
     return add_shortcut(graph, x, shortcut == NO_VALUE ? in : shortcut, name);
 }
+
+block_builder *block_builder_of(dla_block block)
+{
+    static block_builder *const builders[] = {
+        [DLA_BLOCK_BASIC] = basic_block,
+        [DLA_BLOCK_BOTTLENECK] = bottleneck_block,
+        [DLA_BLOCK_BOTTLE2NECK] = bottle2neck_block,
+    };
+    return builders[block];
+}

@@ -14,6 +14,8 @@ enum { BOTTLE2NECK_MAX_SCALE = 16 };
 
 block_builder basic_block, bottleneck_block, bottle2neck_block;   /* options: struct block_options */
 
+block_builder *block_builder_of(dla_block block);
+
 /* Channels of the 3x3 convolutions of a bottleneck, or of one slice of a bottle2neck. */
 int64_t block_middle_channels(const struct block_options *options, int out_channels);
 

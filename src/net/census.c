@@ -108,7 +108,7 @@ dla_status dla_network_census(const dla_network *network, int height, int width,
         .activations = tallies.activations.sum,
         .batch_norm_outputs = tallies.norm_outputs.sum,
     };
-    for (int level = 0; level < DLA_LEVEL_COUNT; level++) {
+    for (int level = 0; level < DLA_LEVEL_COUNT && !network->composed; level++) {
         value v = graph->levels[level];
         dla_level_info *info = &census->levels[level];
         snprintf(info->name, sizeof(info->name), "level%d", level);

@@ -143,11 +143,26 @@ int graph_channels(const struct graph *graph, value of)
     return graph->failed ? 1 : graph->nodes[of].channels;
 }
 
+value graph_input_map(struct graph *graph, const char *name, int channels, int stride)
+{
+    struct node node = {.op = OP_INPUT, .name = name, .channels = channels};
+    node.as.input.stride = stride;
+    value v = append_node(graph, node, NULL, 0);
+    if (graph->input_count == 0)
+        graph->input = v;
+    if (!graph->failed && graph->input_count < GRAPH_MAX_INPUTS)
+        graph->inputs[graph->input_count++] = v;
+    if (graph->smallest_side == 0)
+        graph->smallest_side = 1;
+    return v;
+}
+
 value graph_input(struct graph *graph, int channels)
 {
-    struct node node = {.op = OP_INPUT, .name = "input", .channels = channels};
-    graph->input = append_node(graph, node, NULL, 0);
-    return graph->input;
+    enum { SMALLEST_PHOTOGRAPH = 32 };   /* below, level 5 would see less than a pixel */
+
+    graph->smallest_side = SMALLEST_PHOTOGRAPH;
+    return graph_input_map(graph, "input", channels, 1);
 }
 
 value graph_conv(struct graph *graph, value in, int out_channels, int kernel, int stride, int dilation, int groups, bool bias, const char *name)
@@ -357,15 +372,16 @@ static int output_side(const struct node *node, int in_side, int like_side)
 
 dla_status graph_infer_sizes(const struct graph *graph, int height, int width, struct map_size *sizes)
 {
-    enum { MINIMUM_SIDE = 32, MAXIMUM_SIDE = 65536 };   /* below, level 5 would see less than a pixel; above, offsets overflow */
+    enum { MAXIMUM_SIDE = 65536 };   /* above, offsets overflow */
 
-    if (height < MINIMUM_SIDE || width < MINIMUM_SIDE || height > MAXIMUM_SIDE || width > MAXIMUM_SIDE)
+    if (height < graph->smallest_side || width < graph->smallest_side || height > MAXIMUM_SIDE || width > MAXIMUM_SIDE)
         return status_set(DLA_ERROR_ARGUMENT, "an input of %dx%d (height x width) is out of range: each side may be %d to %d pixels", height, width,
-                          MINIMUM_SIDE, MAXIMUM_SIDE);
+                          graph->smallest_side, MAXIMUM_SIDE);
     for (value v = 0; v < graph->node_count; v++) {
         const struct node *node = &graph->nodes[v];
         if (node->op == OP_INPUT) {
-            sizes[v] = (struct map_size){height, width};
+            int stride = node->as.input.stride;
+            sizes[v] = (struct map_size){(height + stride - 1) / stride, (width + stride - 1) / stride};
             continue;
         }
         struct map_size in = sizes[node->inputs[0]], like = sizes[node->inputs[node->input_count - 1]];
@@ -378,7 +394,7 @@ void graph_infer_strides(const struct graph *graph, int *strides)
 {
     for (value v = 0; v < graph->node_count; v++) {
         const struct node *node = &graph->nodes[v];
-        int in = node->op == OP_INPUT ? 1 : strides[node->inputs[node->input_count - 1]];   /* a crop has the stride of what it is cut to */
+        int in = node->op == OP_INPUT ? node->as.input.stride : strides[node->inputs[node->input_count - 1]];   /* a crop has the stride of what it is cut to */
         switch (node->op) {
         case OP_CONV2D:
             strides[v] = in * node->as.conv.stride;

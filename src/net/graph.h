@@ -15,10 +15,10 @@
 #include <dla/dla.h>
 
 typedef int value;                 /* index of the node that gives it */
-enum { NO_VALUE = -1, NO_PARAMETER = -1 };
+enum { NO_VALUE = -1, NO_PARAMETER = -1, GRAPH_MAX_INPUTS = 16 };
 
 enum op {
-    OP_INPUT,                 /* the photograph */
+    OP_INPUT,                 /* the photograph, or a map that the caller has */
     OP_CONV2D,
     OP_BATCH_NORM,
     OP_RELU,
@@ -51,6 +51,7 @@ struct batch_norm_params {
 /* Windows start every `stride` pixels from -padding on; their pixels are `dilation` apart (1 but in a network whose output
  * stride was lowered). A max-pool's result has ceil(size / stride) pixels a side. */
 struct pool_params { int kernel, stride, padding, dilation; };
+struct input_params { int stride; };               /* pixels of the session's height and width per pixel of the map */
 struct slice_params { int first_channel; };        /* the node's channels say how many */
 
 struct node {
@@ -64,6 +65,7 @@ struct node {
         struct batch_norm_params batch_norm;
         struct pool_params pool;             /* OP_MAX_POOL, OP_AVERAGE_POOL */
         struct slice_params slice;
+        struct input_params input;
     } as;
 };
 
@@ -104,9 +106,12 @@ struct graph {
     int unused_count;
     struct part *parts;
     int part_count;
-    value input;
+    value inputs[GRAPH_MAX_INPUTS];
+    int input_count;
+    value input;               /* the first */
+    int smallest_side;         /* of what graph_infer_sizes takes */
     value output;              /* logits, embedding or log-probabilities */
-    value levels[DLA_LEVEL_COUNT];
+    value levels[DLA_LEVEL_COUNT];   /* NO_VALUE each where there are none */
     /* builder state */
     int node_capacity, parameter_capacity, unused_capacity, part_capacity;
     bool failed;               /* memory ran out while building; graph_status reports it */
@@ -114,7 +119,8 @@ struct graph {
 
 /* ---- building: every function appends a node and returns its value. `name` is copied. After a memory failure they
  *      return value 0 and do nothing, and the builder's caller learns it once, from graph_status. ---- */
-value graph_input(struct graph *graph, int channels);
+value graph_input(struct graph *graph, int channels);   /* the photograph, each side at least 32 */
+value graph_input_map(struct graph *graph, const char *name, int channels, int stride);
 value graph_conv(struct graph *graph, value in, int out_channels, int kernel, int stride, int dilation, int groups, bool bias,
                  const char *name);   /* padding dilation * (kernel - 1) / 2 */
 value graph_batch_norm(struct graph *graph, value in, const char *name);
@@ -148,7 +154,7 @@ void graph_free(struct graph *graph);
 /* ---- reading ---- */
 struct map_size { int height, width; };
 
-/* Size of every value for an input of height x width; `sizes` has node_count elements. DLA_ERROR_ARGUMENT below 32. */
+/* Size of every value for an input of height x width; `sizes` has node_count elements. DLA_ERROR_ARGUMENT below smallest_side. */
 dla_status graph_infer_sizes(const struct graph *graph, int height, int width, struct map_size *sizes);
 
 /* Pixels of the input per pixel of every value, along a side; `strides` has node_count elements. 0 after a global pool. */

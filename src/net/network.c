@@ -15,12 +15,6 @@
 
 enum { IMAGENET_CLASSES = 1000 };
 
-static block_builder *const block_builders[] = {
-    [DLA_BLOCK_BASIC] = basic_block,
-    [DLA_BLOCK_BOTTLENECK] = bottleneck_block,
-    [DLA_BLOCK_BOTTLE2NECK] = bottle2neck_block,
-};
-
 /* Convolution, batch norm, relu: modules first_index to first_index + 2 of the sequence `path`. */
 static value conv_norm_relu(struct graph *graph, value in, int out_channels, int kernel, int stride, const char *path, int first_index,
                             const char *part_name)
@@ -46,7 +40,7 @@ static void build_backbone(struct graph *graph, const dla_architecture *a, const
 {
     const struct block_options block_options = {.cardinality = a->cardinality, .base_width = a->base_width, .scale = a->scale};
     const struct tree_options tree_options = {
-        .block = block_builders[a->block],
+        .block = block_builder_of(a->block),
         .block_options = &block_options,
         .residual_root = a->residual_root,
         .declare_unused_projections = true,
@@ -118,6 +112,14 @@ dla_status dla_network_create(const dla_architecture *architecture, dla_network 
     }
     *network = made;
     return DLA_OK;
+}
+
+dla_status network_check_levels(const dla_network *network, const char *what)
+{
+    if (!network->composed)
+        return DLA_OK;
+    return status_set(DLA_ERROR_UNSUPPORTED, "%s: %s was made with dla_builder; this is for networks that a dla_architecture describes", what,
+                      network->architecture.name);
 }
 
 void dla_network_destroy(dla_network *network)

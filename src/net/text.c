@@ -115,9 +115,9 @@ static void draw_sources(FILE *stream, const struct graph *graph, const struct p
     }
 }
 
-static void describe_part(const struct part *part, const dla_architecture *architecture, const struct graph *graph, char *text, size_t size)
+static void describe_part(const struct part *part, const dla_network *network, char *text, size_t size)
 {
-    const struct node *first = &graph->nodes[part->first];
+    const struct node *first = &network->graph.nodes[part->first];
     static const char *const kinds[] = {
         [PART_CONV] = "conv",
         [PART_BLOCK] = "",
@@ -129,7 +129,7 @@ static void describe_part(const struct part *part, const dla_architecture *archi
     if (part->kind == PART_CONV)
         snprintf(text, size, "conv %dx%d", first->as.conv.kernel, first->as.conv.kernel);
     else if (part->kind == PART_BLOCK)
-        snprintf(text, size, "%s", dla_block_name(architecture->block));
+        snprintf(text, size, "%s", network->composed ? "block" : dla_block_name(network->architecture.block));
     else
         snprintf(text, size, "%s", kinds[part->kind]);
 }
@@ -159,7 +159,7 @@ static void draw(FILE *stream, const dla_network *network, const int *strides)
             fprintf(stream, "%.*s\n", (int)(prefix_length(part->name, d) - from), part->name + from);
         }
         int columns = draw_branches(stream, graph, i, depth);
-        describe_part(part, &network->architecture, graph, kind, sizeof(kind));
+        describe_part(part, network, kind, sizeof(kind));
         fprintf(stream, "%-*s%*s%-12s %6d", name_columns - columns, last_component(part->name), GAP, "", kind,
                 graph->nodes[part->last].channels);
         if (strides[part->last] > 0)

@@ -86,7 +86,7 @@ static int new_block(struct plan *plan, value like, int channels)
         .channels = channels,
         .pixel_stride = channels,
     };
-    if (like != plan->graph->input && channels % ALIAS_FLOATS == 0 && !plan->options.reference)
+    if (plan->graph->nodes[like].op != OP_INPUT && channels % ALIAS_FLOATS == 0 && !plan->options.reference)
         plan->blocks[plan->block_count].pixel_stride += PAD_FLOATS;
     return plan->block_count++;
 }
@@ -157,7 +157,7 @@ static bool can_overwrite(const struct plan *plan, const struct reads *reads, in
 
     if (plan->options.reference || place.block < 0 || place.channel != 0 || plan->blocks[place.block].channels != step->channels)
         return false;
-    if (root_value(plan, v) == plan->graph->input || reads->last_of_block[place.block] > index)
+    if (plan->graph->nodes[root_value(plan, v)].op == OP_INPUT || reads->last_of_block[place.block] > index)
         return false;
     for (int i = 0; i < step->input_count; i++)
         occurrences += place_of(plan, step->inputs[i].value).block == place.block;
@@ -215,7 +215,8 @@ static void find_lifetimes(struct plan *plan)
                        * sizeof(float);
         block->bytes = (block->bytes + 63) / 64 * 64;
     }
-    touch(&plan->blocks[plan->places[plan->graph->input].block], -1);
+    for (int i = 0; i < plan->graph->input_count; i++)
+        touch(&plan->blocks[plan->places[plan->graph->inputs[i]].block], -1);
     for (int i = 0; i < plan->step_count; i++) {
         const struct step *step = &plan->steps[i];
         touch(&plan->blocks[step->out_place.block], i);
@@ -257,7 +258,10 @@ dla_status plan_locate(struct plan *plan)
     for (size_t v = 0; v < nodes; v++)
         plan->places[v] = (struct place){-1, 0};
 
-    put(plan, &reads, graph->input, (struct place){new_block(plan, graph->input, graph->nodes[graph->input].channels), 0});
+    for (int i = 0; i < graph->input_count; i++) {
+        value input = graph->inputs[i];
+        put(plan, &reads, input, (struct place){new_block(plan, input, graph->nodes[input].channels), 0});
+    }
     for (int i = 0; i < plan->step_count; i++)
         if (plan->steps[i].op == OP_CONCAT)
             locate_concat(plan, &reads, &plan->steps[i]);

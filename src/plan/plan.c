@@ -185,7 +185,8 @@ static dla_status build(struct plan *plan, const struct graph *graph, const stru
         else
             prepare_map(plan, &plan->steps[i]);
     }
-    plan->input_place = plan->places[graph->input];
+    for (int i = 0; i < graph->input_count; i++)
+        plan->input_places[i] = plan->places[graph->inputs[i]];
     return DLA_OK;
 }
 
@@ -223,9 +224,14 @@ void plan_destroy(struct plan *plan)
     memory_free(plan);
 }
 
+float *plan_input_at(struct plan *plan, int index)
+{
+    return view(plan, plan->input_places[index]).data;
+}
+
 float *plan_input(struct plan *plan)
 {
-    return view(plan, plan->input_place).data;
+    return plan_input_at(plan, 0);
 }
 
 void plan_run_step(struct plan *plan, int index)

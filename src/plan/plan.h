@@ -31,6 +31,7 @@ void plan_destroy(struct plan *plan);
 
 /* The map to fill before a run: (batch, height, width, in_channels), contiguous. */
 float *plan_input(struct plan *plan);
+float *plan_input_at(struct plan *plan, int index);   /* of a graph with several inputs: in the order of graph->inputs */
 void plan_run(struct plan *plan);
 /* Output `index` after a run: (batch, height, width, channels) with *pixel_stride floats between pixels. */
 const float *plan_output(const struct plan *plan, int index, int64_t *pixel_stride);

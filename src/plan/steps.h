@@ -65,7 +65,7 @@ struct plan {
     struct block *blocks;
     int block_count;
     struct place *places;          /* per value of the graph */
-    struct place input_place;
+    struct place input_places[GRAPH_MAX_INPUTS];
     const value *outputs;
     int *output_channels;
     int output_count;

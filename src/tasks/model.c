@@ -85,8 +85,9 @@ static dla_status open_model(const dla_model_options *options, struct dla_model 
         return status;
     if (options->weights == NULL && strcmp(architecture.name, card->architecture.name) != 0)
         return status_set(DLA_ERROR_NOT_FOUND, "only %s is built in; %s needs a weights file", card->architecture.name, architecture.name);
-    if ((status = dla_network_create(&architecture, &model->network)) != DLA_OK)
+    if ((status = dla_network_create(&architecture, &model->own_network)) != DLA_OK)
         return status_prefix(status, "%s: ", model->file->path);
+    model->network = model->own_network;
     if ((status = weights_bind(&model->network->graph, architecture.name, model->file, &model->weights)) != DLA_OK)
         return status;
     model->class_count = architecture.num_classes;
@@ -106,15 +107,47 @@ static dla_status open_untrained(const dla_model_options *options, struct dla_mo
 
     if (options->weights != NULL)
         return status_set(DLA_ERROR_ARGUMENT, "%s: weights for a model that is to be untrained; choose one of them", options->weights);
-    if (options->architecture == NULL)
-        return status_set(DLA_ERROR_ARGUMENT, "an untrained model needs an architecture");
-    if ((status = dla_network_create(options->architecture, &model->network)) != DLA_OK
-        || (status = weights_untrained(&model->network->graph, &model->weights)) != DLA_OK)
+    if (options->architecture == NULL && options->network == NULL)
+        return status_set(DLA_ERROR_ARGUMENT, "an untrained model needs an architecture, or a network");
+    model->network = options->network;
+    if (options->network == NULL) {
+        if ((status = dla_network_create(options->architecture, &model->own_network)) != DLA_OK)
+            return status;
+        model->network = model->own_network;
+    }
+    if ((status = weights_untrained(&model->network->graph, &model->weights)) != DLA_OK)
         return status;
-    model->class_count = options->architecture->num_classes;
+    model->class_count = model->network->architecture.num_classes;
     model->preprocessing = (dla_preprocessing)DLA_PREPROCESSING_IMAGENET;
-    model->report = arena_format(&model->arena, "%s, %s", options->architecture->name, model->weights.report);
+    model->report = arena_format(&model->arena, "%s, %s", model->network->architecture.name, model->weights.report);
     return model->report != NULL ? DLA_OK : status_out_of_memory(1024, "a report");
+}
+
+/* Weights for a network that the caller made. Its maps are the caller's, so there is nothing to preprocess. */
+static dla_status open_for_network(const dla_model_options *options, struct dla_model *model)
+{
+    const char *name = options->network->architecture.name;
+    dla_status status;
+
+    if (options->weights == NULL)
+        return status_set(DLA_ERROR_ARGUMENT, "%s needs a weights file, or untrained", name);
+    model->network = options->network;
+    if ((status = tensor_file_open(options->weights, &model->file)) != DLA_OK
+        || (status = weights_bind(&model->network->graph, name, model->file, &model->weights)) != DLA_OK)
+        return status;
+    model->class_count = model->network->architecture.num_classes;
+    model->preprocessing = (dla_preprocessing)DLA_PREPROCESSING_IMAGENET;
+    model->report = arena_format(&model->arena, "%s: %s\n%s", model->file->path, name, model->weights.report);
+    return model->report != NULL ? DLA_OK : status_out_of_memory(1024, "a report");
+}
+
+static dla_status open_any(const dla_model_options *options, struct dla_model *model, struct model_card *card)
+{
+    if (options->network != NULL && options->architecture != NULL)
+        return status_set(DLA_ERROR_ARGUMENT, "both a network and an architecture are given; one of them says what the weights are for");
+    if (options->untrained)
+        return open_untrained(options, model);
+    return options->network != NULL ? open_for_network(options, model) : open_model(options, model, card);
 }
 
 dla_status dla_model_open(const dla_model_options *options, dla_model **model)
@@ -128,7 +161,7 @@ dla_status dla_model_open(const dla_model_options *options, dla_model **model)
         return status;
     if ((opened = memory_allocate_zeroed(1, sizeof(*opened))) == NULL)
         return status_out_of_memory(sizeof(*opened), "a model");
-    status = known.untrained ? open_untrained(&known, opened) : open_model(&known, opened, &card);
+    status = open_any(&known, opened, &card);
     model_card_free(&card);
     if (status != DLA_OK) {
         dla_model_close(opened);
@@ -143,7 +176,7 @@ void dla_model_close(dla_model *model)
     if (model == NULL)
         return;
     bound_weights_free(&model->weights);
-    dla_network_destroy(model->network);
+    dla_network_destroy(model->own_network);
     tensor_file_close(model->file);
     arena_free(&model->arena);
     memory_free(model);

@@ -6,7 +6,8 @@
 #include "weights/bind.h"
 
 struct dla_model {
-    dla_network *network;
+    const dla_network *network;
+    dla_network *own_network; /* the same, or NULL where the caller keeps it */
     struct tensor_file *file; /* stays mapped as long as the model lives; NULL where it is untrained */
     struct bound_weights weights;
     dla_preprocessing preprocessing;

@@ -11,7 +11,8 @@
 
 #include <string.h>
 
-struct session_output {
+/* A map at the border. */
+struct session_map {
     char *name;
     int channels;
     struct map_size size;
@@ -19,8 +20,10 @@ struct session_output {
 
 struct dla_session {
     struct plan *plan;
-    int batch, height, width, in_channels;
-    struct session_output *outputs;
+    int batch, height, width;
+    struct session_map inputs[GRAPH_MAX_INPUTS];
+    size_t input_count;
+    struct session_map *outputs;
     size_t output_count;
     struct arena arena; /* owns outputs and names */
 };
@@ -45,32 +48,31 @@ static dla_status read_options(const dla_model *model, const dla_session_options
     return DLA_OK;
 }
 
-/* Values for the outputs, their names and shapes. */
-static dla_status choose_outputs(dla_session *session, const struct graph *graph, const dla_session_options *options, value *values)
+static dla_status describe_map(dla_session *session, const struct graph *graph, const struct map_size *sizes, value v, const char *name,
+                               struct session_map *map)
+{
+    *map = (struct session_map){.name = arena_copy_string(&session->arena, name), .channels = graph->nodes[v].channels, .size = sizes[v]};
+    return map->name ? DLA_OK : status_out_of_memory(strlen(name) + 1, "the name of a feature map");
+}
+
+/* Names and shapes of inputs and outputs, and the outputs' values. */
+static dla_status choose_maps(dla_session *session, const struct graph *graph, const dla_session_options *options, value *values)
 {
     struct map_size *sizes = arena_allocate_array(&session->arena, (size_t)graph->node_count, sizeof *sizes);
     if (!sizes)
         return status_out_of_memory((size_t)graph->node_count * sizeof *sizes, "the sizes of a network's maps");
     dla_status status = graph_infer_sizes(graph, session->height, session->width, sizes);
-    if (status != DLA_OK)
-        return status;
-    for (size_t i = 0; i < session->output_count; i++) {
+    for (size_t i = 0; i < session->input_count && status == DLA_OK; i++)
+        status = describe_map(session, graph, sizes, graph->inputs[i], graph->nodes[graph->inputs[i]].name, &session->inputs[i]);
+    for (size_t i = 0; i < session->output_count && status == DLA_OK; i++) {
         const char *name = options->feature_count > 0 ? options->features[i] : "output";
         values[i] = graph_find_value(graph, name);
         if (values[i] == NO_VALUE)
-            return status_set(DLA_ERROR_NOT_FOUND,
-                              "the network has no feature map '%s'; there are level0 to level%d, output, and every "
-                              "node that `dla info` draws, such as level2.root",
-                              name, DLA_LEVEL_COUNT - 1);
-        session->outputs[i] = (struct session_output){
-            .name = arena_copy_string(&session->arena, name),
-            .channels = graph->nodes[values[i]].channels,
-            .size = sizes[values[i]],
-        };
-        if (!session->outputs[i].name)
-            return status_out_of_memory(strlen(name) + 1, "the name of a feature map");
+            return status_set(DLA_ERROR_NOT_FOUND, "the network has no feature map '%s'; there are level0 to level%d, output, and every "
+                              "node that `dla info` draws, such as level2.root", name, DLA_LEVEL_COUNT - 1);
+        status = describe_map(session, graph, sizes, values[i], name, &session->outputs[i]);
     }
-    return DLA_OK;
+    return status;
 }
 
 static dla_status build(dla_session *session, const dla_model *model, const dla_session_options *options)
@@ -89,13 +91,13 @@ static dla_status build(dla_session *session, const dla_model *model, const dla_
     session->batch = options->batch;
     session->height = options->height;
     session->width = options->width;
-    session->in_channels = graph->nodes[graph->input].channels;
+    session->input_count = (size_t)graph->input_count;
     session->output_count = options->feature_count > 0 ? options->feature_count : 1;
     session->outputs = arena_allocate_array(&session->arena, session->output_count, sizeof *session->outputs);
     value *values = arena_allocate_array(&session->arena, session->output_count, sizeof *values);
     if (!session->outputs || !values)
         return status_out_of_memory(session->output_count * sizeof *session->outputs, "a session's outputs");
-    dla_status status = choose_outputs(session, graph, options, values);
+    dla_status status = choose_maps(session, graph, options, values);
     if (status != DLA_OK || (status = isa_choose(&plan_options.isa)) != DLA_OK)
         return status;
     return plan_create(graph, &model->weights, &plan_options, values, (int)session->output_count, &session->plan);
@@ -139,15 +141,34 @@ const char *dla_session_output_name(const dla_session *session, size_t index)
     return index < session->output_count ? session->outputs[index].name : NULL;
 }
 
+static void tell_shape(const dla_session *session, const struct session_map *map, int shape[4])
+{
+    shape[0] = session->batch;
+    shape[1] = map->channels;
+    shape[2] = map->size.height;
+    shape[3] = map->size.width;
+}
+
 void dla_session_output_shape(const dla_session *session, size_t index, int shape[4])
 {
-    if (index >= session->output_count)
-        return;
-    const struct session_output *output = &session->outputs[index];
-    shape[0] = session->batch;
-    shape[1] = output->channels;
-    shape[2] = output->size.height;
-    shape[3] = output->size.width;
+    if (index < session->output_count)
+        tell_shape(session, &session->outputs[index], shape);
+}
+
+size_t dla_session_input_count(const dla_session *session)
+{
+    return session->input_count;
+}
+
+const char *dla_session_input_name(const dla_session *session, size_t index)
+{
+    return index < session->input_count ? session->inputs[index].name : NULL;
+}
+
+void dla_session_input_shape(const dla_session *session, size_t index, int shape[4])
+{
+    if (index < session->input_count)
+        tell_shape(session, &session->inputs[index], shape);
 }
 
 /* ---- the caller's layout ----------------------------------------------------------------------------------------------- */
@@ -170,7 +191,7 @@ static void interleave_row(const float *in, int64_t plane, int channels, int wid
 }
 
 struct input_job {
-    const dla_session *session;
+    const struct session_map *map;
     const float *in; /* (batch, channels, height, width) */
     float *out;      /* (batch, height, width, channels) */
 };
@@ -179,27 +200,27 @@ struct input_job {
 static void interleave_task(void *context, int task, int worker)
 {
     const struct input_job *job = context;
-    const dla_session *s = job->session;
-    int64_t plane = (int64_t)s->height * s->width, image = task / s->height, row = task % s->height;
+    int height = job->map->size.height, width = job->map->size.width, channels = job->map->channels;
+    int64_t plane = (int64_t)height * width, image = task / height, row = task % height;
     (void)worker;
 
-    interleave_row(job->in + image * s->in_channels * plane + row * s->width, plane, s->in_channels, s->width,
-                   job->out + (image * plane + row * s->width) * s->in_channels);
+    interleave_row(job->in + image * channels * plane + row * width, plane, channels, width, job->out + (image * plane + row * width) * channels);
 }
 
-static void read_input(dla_session *session, dla_layout layout, const float *input)
+static void read_input(dla_session *session, size_t index, dla_layout layout, const float *input)
 {
-    struct input_job job = {session, input, plan_input(session->plan)};
-    size_t floats = (size_t)session->batch * (size_t)session->height * (size_t)session->width * (size_t)session->in_channels;
+    const struct session_map *map = &session->inputs[index];
+    struct input_job job = {map, input, plan_input_at(session->plan, (int)index)};
+    size_t floats = (size_t)session->batch * (size_t)map->size.height * (size_t)map->size.width * (size_t)map->channels;
 
     if (layout == DLA_LAYOUT_NHWC)
         memcpy(job.out, input, floats * sizeof *input);
     else
-        thread_pool_run(plan_thread_pool(session->plan), interleave_task, &job, session->batch * session->height);
+        thread_pool_run(plan_thread_pool(session->plan), interleave_task, &job, session->batch * map->size.height);
 }
 
 struct output_job {
-    const struct session_output *output;
+    const struct session_map *output;
     dla_layout layout;
     const float *in; /* (batch, height, width, channels), pixels in_stride floats apart */
     int64_t in_stride;
@@ -237,15 +258,23 @@ static void write_output(const dla_session *session, size_t index, dla_layout la
     thread_pool_run(plan_thread_pool(session->plan), output_task, &job, session->batch * job.output->size.height);
 }
 
-dla_status dla_session_run(dla_session *session, dla_layout layout, const float *input, float *const *outputs)
+dla_status dla_session_run_maps(dla_session *session, dla_layout layout, const float *const *inputs, float *const *outputs)
 {
     if (layout != DLA_LAYOUT_NCHW && layout != DLA_LAYOUT_NHWC)
         return status_set(DLA_ERROR_ARGUMENT, "layout %d; it is DLA_LAYOUT_NCHW or DLA_LAYOUT_NHWC", (int)layout);
-    read_input(session, layout, input);
+    for (size_t i = 0; i < session->input_count; i++)
+        read_input(session, i, layout, inputs[i]);
     plan_run(session->plan);
     for (size_t i = 0; i < session->output_count; i++)
         write_output(session, i, layout, outputs[i]);
     return DLA_OK;
+}
+
+dla_status dla_session_run(dla_session *session, dla_layout layout, const float *input, float *const *outputs)
+{
+    if (session->input_count != 1)
+        return status_set(DLA_ERROR_ARGUMENT, "the network has %zu inputs; dla_session_run_maps takes them all", session->input_count);
+    return dla_session_run_maps(session, layout, &input, outputs);
 }
 
 struct thread_pool *session_thread_pool(const dla_session *session)
