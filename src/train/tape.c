@@ -38,14 +38,12 @@ bool tape_trains(const struct tape *tape, int parameter)
 static const struct conv_kernel *choose_kernel(const struct tape *tape, const struct conv_shape *shape)
 {
     enum { THREADS = 1 }; /* the choice, and so the sums, must not depend on how many there are */
-    enum { NARROW = 32 }; /* with one vector of channels Winograd's 3x3 costs more than it saves, once maps of a batch leave L2 */
-    bool narrow = shape->kernel == 3 && (shape->in_channels < NARROW || shape->out_channels < NARROW);
     int count;
     const struct conv_kernel *const *kernels = conv_kernels(tape->options.isa, &count), *best = NULL;
     if (tape->options.reference)
         return &conv_reference;
     for (int i = 0; i < count; i++)
-        if (!(kernels[i]->winograd && (tape->options.exact || narrow)) && !kernels[i]->half && kernels[i]->supports(shape)
+        if (!(kernels[i]->winograd && tape->options.exact) && !kernels[i]->half && kernels[i]->supports(shape)
             && (best == NULL || kernels[i]->cost(shape, THREADS) < best->cost(shape, THREADS)))
             best = kernels[i];
     return best;

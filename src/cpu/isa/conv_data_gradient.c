@@ -2,8 +2,8 @@
  *
  * Input pixel p collects  out_gradient[(p + padding - tap * dilation) / stride] * weight[tap]  from the taps for which that
  * division leaves no rest. With stride s the input pixels fall into s * s phases; within one, neighbours in a row are served
- * by the same taps and read neighbouring out_gradient pixels. So a register tile is PIXELS pixels of one phase's row by NR
- * input channels: per tap and output channel, NR / VEC_WIDTH loads of weights and PIXELS broadcasts.
+ * by the same taps and read neighbouring out_gradient pixels. So a register tile is some pixels of one phase's row by one or two
+ * vectors of input channels: per tap and output channel, so many loads of weights and a broadcast for each pixel.
  *
  * out_gradient of one image is first copied into a frame of zeros, so that no tap needs a test for the map's edge. Weights
  * are laid out as [column tile of NR][tap][output channel][NR].
@@ -14,9 +14,8 @@
 #include "cpu/isa/training_isa.h"
 
 enum {
-    PIXELS = VEC_REGISTERS / 4, /* x 2 vectors: half of the registers are sums, the rest weights and a broadcast */
-    VECTORS = 2,
-    NR = VECTORS * VEC_WIDTH
+    PIXELS = VEC_REGISTERS / 4, /* of a tile of two vectors: half of the registers are sums, the rest weights and a broadcast */
+    MOST_PIXELS = 2 * PIXELS    /* of a tile of one */
 };
 
 struct frame {
@@ -40,7 +39,7 @@ static struct frame frame_of(const struct conv_shape *s)
     struct frame f;
     int reach = (s->kernel - 1) * s->dilation;
     f.before_y = f.before_x = divide_up(reach > s->padding ? reach - s->padding : 0, s->stride) + 1;
-    int last_y = (s->in_height - 1 + s->padding) / s->stride, last_x = (s->in_width - 1 + s->padding) / s->stride + PIXELS;
+    int last_y = (s->in_height - 1 + s->padding) / s->stride, last_x = (s->in_width - 1 + s->padding) / s->stride + MOST_PIXELS;
     f.height = f.before_y + (last_y + 1 > s->out_height ? last_y + 1 : s->out_height);
     f.width = f.before_x + (last_x + 1 > s->out_width ? last_x + 1 : s->out_width);
     return f;
@@ -50,6 +49,7 @@ struct job {
     const struct conv_data_gradient_call *call;
     struct frame frame;
     bool narrow;
+    int vectors, pixels;     /* of a tile */
     int column_tiles;        /* of one group; narrow: of all channels */
     float *weights, *frames; /* frames [worker] */
     int64_t tile_floats, frame_floats;
@@ -59,8 +59,10 @@ static struct job job_of(const struct conv_shape *s)
 {
     struct job job = {.frame = frame_of(s), .narrow = narrow_groups(s)};
     int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups;
-    job.column_tiles = job.narrow ? divide_up(s->in_channels, VEC_WIDTH) : divide_up(in_group, NR);
-    job.tile_floats = (int64_t)s->kernel * s->kernel * out_group * (job.narrow ? VEC_WIDTH : NR);
+    job.vectors = job.narrow || in_group <= VEC_WIDTH ? 1 : 2;
+    job.pixels = job.narrow || job.vectors == 2 ? PIXELS : MOST_PIXELS;
+    job.column_tiles = divide_up(job.narrow ? s->in_channels : in_group, job.vectors * VEC_WIDTH);
+    job.tile_floats = (int64_t)s->kernel * s->kernel * out_group * job.vectors * VEC_WIDTH;
     job.frame_floats = aligned((int64_t)job.frame.height * job.frame.width * (job.narrow ? out_group * VEC_WIDTH : out_group));
     return job;
 }
@@ -81,17 +83,17 @@ static void pack_task(void *context, int task, int worker)
     const struct job *job = context;
     const struct conv_shape *s = job->call->shape;
     int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups, taps = s->kernel * s->kernel;
-    int group = task / job->column_tiles, tile = task % job->column_tiles;
-    int channels = in_group - tile * NR < NR ? in_group - tile * NR : NR;
+    int group = task / job->column_tiles, tile = task % job->column_tiles, nr = job->vectors * VEC_WIDTH;
+    int channels = in_group - tile * nr < nr ? in_group - tile * nr : nr;
     float *to = job->weights + task * job->tile_floats;
     (void)worker;
-    if (channels < NR)
+    if (channels < nr)
         memset(to, 0, (size_t)job->tile_floats * sizeof(float));
     for (int o = 0; o < out_group; o++) {
-        const float *from = job->call->weight + (((int64_t)group * out_group + o) * in_group + tile * NR) * taps;
+        const float *from = job->call->weight + (((int64_t)group * out_group + o) * in_group + tile * nr) * taps;
         for (int tap = 0; tap < taps; tap++)
             for (int i = 0; i < channels; i++)
-                to[((int64_t)tap * out_group + o) * NR + i] = from[i * taps + tap];
+                to[((int64_t)tap * out_group + o) * nr + i] = from[i * taps + tap];
     }
 }
 
@@ -135,26 +137,59 @@ ALWAYS_INLINE void store_pixel(float *to, const vec *sum, int vectors, int chann
     }
 }
 
-static void dense_tile(const struct tap_list *list, const float *frame, int frame_pixel, const float *weights, float *to, int64_t to_pixel,
-                       int pixels, int channels, bool accumulate)
+/* pixels and vectors are constants at every call; the first `count` pixels exist. */
+ALWAYS_INLINE void dense_tile(const struct tap_list *list, const float *frame, int frame_pixel, const float *weights, float *to,
+                              int64_t to_pixel, int count, int channels, bool accumulate, const int pixels, const int vectors)
 {
-    vec sum[PIXELS][VECTORS];
-    for (int p = 0; p < PIXELS; p++)
-        for (int v = 0; v < VECTORS; v++)
-            sum[p][v] = vec_zero();
+    vec sum[2 * PIXELS];
+
+    UNROLL(16)
+    for (int k = 0; k < pixels * vectors; k++)
+        sum[k] = vec_zero();
     for (int t = 0; t < list->count; t++) {
         const float *gradient = frame + list->taps[t].frame, *w = weights + list->taps[t].weights;
-        for (int o = 0; o < frame_pixel; o++, w += NR) {
-            vec w0 = vec_load(w), w1 = vec_load(w + VEC_WIDTH);
-            for (int p = 0; p < PIXELS; p++) {
+        for (int o = 0; o < frame_pixel; o++, w += vectors * VEC_WIDTH) {
+            vec weight[2];
+            UNROLL(2)
+            for (int v = 0; v < vectors; v++)
+                weight[v] = vec_load(w + v * VEC_WIDTH);
+            UNROLL(16)
+            for (int p = 0; p < pixels; p++) {
                 vec g = vec_all(gradient[p * frame_pixel + o]);
-                sum[p][0] = vec_fma(g, w0, sum[p][0]);
-                sum[p][1] = vec_fma(g, w1, sum[p][1]);
+                UNROLL(2)
+                for (int v = 0; v < vectors; v++)
+                    sum[p * vectors + v] = vec_fma(g, weight[v], sum[p * vectors + v]);
             }
         }
     }
+    UNROLL(16)
     for (int p = 0; p < pixels; p++)
-        store_pixel(to + p * to_pixel, sum[p], VECTORS, channels, accumulate);
+        if (p < count)
+            store_pixel(to + p * to_pixel, &sum[p * vectors], vectors, channels, accumulate);
+}
+
+/* One group of an image's out_gradient in its frame of zeros: frame (height, width, channels of the group). */
+static void fill_frame(const struct job *job, int image, int group, float *frame)
+{
+    const struct conv_data_gradient_call *call = job->call;
+    const struct conv_shape *s = call->shape;
+    const struct frame *f = &job->frame;
+    int channels = s->out_channels / s->groups, behind = f->width - f->before_x - s->out_width;
+    size_t pixel = (size_t)channels * sizeof(float), row = (size_t)f->width * pixel;
+    const float *from =
+        call->out_gradient.data + (int64_t)image * s->out_height * s->out_width * call->out_gradient.pixel_stride + group * channels;
+
+    memset(frame, 0, (size_t)f->before_y * row);
+    frame += (int64_t)f->before_y * f->width * channels;
+    for (int y = 0; y < s->out_height; y++) {
+        memset(frame, 0, (size_t)f->before_x * pixel);
+        frame += f->before_x * channels;
+        for (int x = 0; x < s->out_width; x++, from += call->out_gradient.pixel_stride, frame += channels)
+            memcpy(frame, from, pixel);
+        memset(frame, 0, (size_t)behind * pixel);
+        frame += behind * channels;
+    }
+    memset(frame, 0, (size_t)(f->height - f->before_y - s->out_height) * row);
 }
 
 static void dense_task(void *context, int image, int worker)
@@ -162,31 +197,32 @@ static void dense_task(void *context, int image, int worker)
     const struct job *job = context;
     const struct conv_data_gradient_call *call = job->call;
     const struct conv_shape *s = call->shape;
-    const struct frame *f = &job->frame;
-    int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups;
+    int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups, nr = job->vectors * VEC_WIDTH;
     float *frame = job->frames + worker * job->frame_floats;
-    memset(frame, 0, (size_t)job->frame_floats * sizeof(float));
+
     for (int group = 0; group < s->groups; group++) {
-        for (int y = 0; y < s->out_height; y++)
-            for (int x = 0; x < s->out_width; x++)
-                memcpy(frame + ((int64_t)(y + f->before_y) * f->width + x + f->before_x) * out_group,
-                       call->out_gradient.data + (((int64_t)image * s->out_height + y) * s->out_width + x) * call->out_gradient.pixel_stride
-                           + group * out_group,
-                       (size_t)out_group * sizeof(float));
+        fill_frame(job, image, group, frame);
         for (int tile = 0; tile < job->column_tiles; tile++) {
             const float *weights = job->weights + (group * job->column_tiles + tile) * job->tile_floats;
-            int channels = in_group - tile * NR < NR ? in_group - tile * NR : NR;
+            int channels = in_group - tile * nr < nr ? in_group - tile * nr : nr;
             for (int y = 0; y < s->in_height; y++)
                 for (int phase = 0; phase < s->stride && phase < s->in_width; phase++) {
-                    struct tap_list list = taps_of(job, y, phase, out_group, out_group * NR);
+                    struct tap_list list = taps_of(job, y, phase, out_group, out_group * nr);
                     int count = divide_up(s->in_width - phase, s->stride);
                     float *to = call->in_gradient.data
                                 + (((int64_t)image * s->in_height + y) * s->in_width + phase) * call->in_gradient.pixel_stride
-                                + group * in_group + tile * NR;
+                                + group * in_group + tile * nr;
                     int64_t to_pixel = s->stride * call->in_gradient.pixel_stride;
-                    for (int p = 0; p < count; p += PIXELS)
-                        dense_tile(&list, frame + (int64_t)p * out_group, out_group, weights, to + p * to_pixel, to_pixel,
-                                   count - p < PIXELS ? count - p : PIXELS, channels, call->accumulate);
+                    for (int p = 0; p < count; p += job->pixels) {
+                        const float *from = frame + (int64_t)p * out_group;
+                        int pixels = count - p < job->pixels ? count - p : job->pixels;
+                        if (job->vectors == 2)
+                            dense_tile(&list, from, out_group, weights, to + p * to_pixel, to_pixel, pixels, channels, call->accumulate,
+                                       PIXELS, 2);
+                        else
+                            dense_tile(&list, from, out_group, weights, to + p * to_pixel, to_pixel, pixels, channels, call->accumulate,
+                                       MOST_PIXELS, 1);
+                    }
                 }
         }
     }

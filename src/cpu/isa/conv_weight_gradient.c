@@ -16,19 +16,15 @@
  * Small gradients (the early, wide maps) are summed privately per chunk of images and the chunks then added in order; large
  * ones (the late, small maps) are cut into column tiles, each summed over the whole batch. Chunks depend on the shape alone.
  *
- * Convolutions of many narrow groups (narrow_groups) take another way: lanes are output channels, and for each of the g input
- * channels j of a group a copy of `in` is laid out in which every lane holds channel j of its own group.
+ * Two kinds of convolution take ways of their own, weight_gradient_rows.c and weight_gradient_groups.c.
  */
-#include "cpu/isa/groups_isa.h"
-#include "cpu/isa/training_isa.h"
-
-#include <stdlib.h>
+#include "cpu/isa/weight_gradient_isa.h"
 
 enum {
-    MAX_CHUNKS = 16,               /* private sums: more than cores on most machines, and few enough to add up */
-    PRIVATE_FLOATS = 160 * 1024,   /* gradients up to 640 KB are summed privately: they and a block's panels share L2 */
-    BLOCK_PIXELS = 192,            /* least output pixels between two visits to a tile's sums: 24 KB of a column tile, in L1 */
-    BLOCK_FLOATS = 32 * 1024,      /* panels of maps with few channels hold more: fewer rows are laid out twice at a block's edge */
+    PRIVATE_FLOATS = 160 * 1024, /* gradients up to 640 KB are summed privately: they and a block's panels share L2 */
+    BLOCK_FLOATS = 32 * 1024,    /* panels of maps with few channels hold more: fewer rows are laid out twice at a block's edge */
+    IN_PLACE_CHANNELS = 192,     /* with more, pixels of a block lie so far apart that they evict each other from L1 */
+    IN_PLACE_PIXELS = 96,
     MR_WIDE = VEC_REGISTERS / 4,   /* with two vectors of output channels */
     MR_NARROW = VEC_REGISTERS / 2, /* with one */
     MR_TALL = VEC_REGISTERS * 3 / 4
@@ -45,13 +41,9 @@ struct layout {
     int64_t tile_floats;             /* sums of one register tile: taps * mr * nr */
     int64_t gradient_floats;         /* sums of one group */
     int chunks;                      /* > 0: private sums */
+    bool in_place;                   /* pointwise, whole tiles, few channels: no panels, the maps are read where they are */
     int rows_per_block, images_per_block;
 };
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
 
 static struct layout layout_of(const struct conv_shape *s)
 {
@@ -75,22 +67,13 @@ static struct layout layout_of(const struct conv_shape *s)
     l.gradient_floats = l.tile_floats * l.row_tiles * l.column_tiles;
     if (l.gradient_floats <= PRIVATE_FLOATS)
         l.chunks = s->batch < MAX_CHUNKS ? s->batch : MAX_CHUNKS;
+    l.in_place = l.chunks && s->kernel == 1 && s->stride == 1 && s->groups == 1 && in_group % l.mr == 0 && out_group % l.nr == 0
+                 && in_group + out_group <= IN_PLACE_CHANNELS;
     int pixels = s->out_height * s->out_width, block = BLOCK_FLOATS / (l.row_tiles * l.mr + l.column_tiles * l.nr);
     block = block < BLOCK_PIXELS ? BLOCK_PIXELS : block;
     l.images_per_block = pixels < block ? divide_up(block, pixels) : 1;
     l.rows_per_block = pixels < block ? s->out_height : divide_up(block, s->out_width);
     return l;
-}
-
-static int64_t aligned(int64_t floats)
-{
-    return (floats + 15) / 16 * 16;
-}
-
-/* Rows of the padded input that `rows` output rows read. */
-static int input_rows(const struct conv_shape *s, int rows)
-{
-    return (rows - 1) * s->stride + (s->kernel - 1) * s->dilation + 1;
 }
 
 /* Floats of the panels of `images` images with `rows` output rows each. */
@@ -203,7 +186,7 @@ static void pack_out(const struct conv_shape *s, const struct layout *l, struct 
 /* What a register tile walks over. */
 struct walk {
     int images, rows, columns;
-    int64_t in_image, in_row, in_column; /* steps in floats */
+    int64_t in_image, in_row, in_column, out_column; /* steps in floats */
     const float *in, *out;
 };
 
@@ -222,7 +205,7 @@ ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int 
     for (int image = 0; image < w->images; image++)
         for (int row = 0; row < w->rows; row++) {
             const float *in = w->in + image * w->in_image + row * w->in_row;
-            for (int column = 0; column < w->columns; column++, in += w->in_column, out += vectors * VEC_WIDTH) {
+            for (int column = 0; column < w->columns; column++, in += w->in_column, out += w->out_column) {
                 vec o[2];
                 UNROLL(2)
                 for (int v = 0; v < vectors; v++)
@@ -243,11 +226,21 @@ ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int 
     }
 }
 
+static void multiply(const struct layout *l, const struct walk *w, float *sums)
+{
+    if (l->vectors == 2)
+        multiply_tile(w, sums, MR_WIDE, 2);
+    else if (l->mr == MR_NARROW)
+        multiply_tile(w, sums, MR_NARROW, 1);
+    else
+        multiply_tile(w, sums, MR_TALL, 1);
+}
+
 /* All taps of one register tile over `images` images of `rows` output rows, from panels that start at `in` and `out`. */
 static void multiply_taps(const struct conv_shape *s, const struct layout *l, const float *in, const float *out, int images, int rows,
                           float *sums)
 {
-    struct walk w = {.images = images, .rows = rows, .columns = s->out_width, .out = out};
+    struct walk w = {.images = images, .rows = rows, .columns = s->out_width, .out_column = l->nr, .out = out};
     w.in_column = (int64_t)l->mr * (l->merged ? 1 : s->stride);
     w.in_row = (int64_t)s->stride * l->padded_width * l->mr;
     w.in_image = (int64_t)input_rows(s, rows) * l->padded_width * l->mr;
@@ -258,12 +251,7 @@ static void multiply_taps(const struct conv_shape *s, const struct layout *l, co
     for (int ky = 0; ky < l->taps_y; ky++)
         for (int kx = 0; kx < l->taps_x; kx++, sums += l->mr * l->nr) {
             w.in = in + ((int64_t)ky * s->dilation * l->padded_width + kx * s->dilation) * l->mr;
-            if (l->vectors == 2)
-                multiply_tile(&w, sums, MR_WIDE, 2);
-            else if (l->mr == MR_NARROW)
-                multiply_tile(&w, sums, MR_NARROW, 1);
-            else
-                multiply_tile(&w, sums, MR_TALL, 1);
+            multiply(l, &w, sums);
         }
 }
 
@@ -272,17 +260,25 @@ static void add_tile(const struct conv_shape *s, const struct layout *l, int gro
                      int copies, int64_t copy_stride, float *gradient)
 {
     int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups, taps = s->kernel * s->kernel;
-    for (int n = 0; n < l->nr && column_tile * l->nr + n < out_group; n++)
-        for (int m = 0; m < l->mr && row_tile * l->mr + m < l->row_channels; m++) {
-            int channel = row_tile * l->mr + m, kx = l->merged ? channel / in_group : 0, i = l->merged ? channel % in_group : channel;
-            float *to = gradient + (((int64_t)group * out_group + column_tile * l->nr + n) * in_group + i) * taps;
-            for (int tap = 0; tap < l->taps_y * l->taps_x; tap++) {
-                float sum = 0.0f;
+    int first = column_tile * l->nr, lanes = out_group - first < l->nr ? out_group - first : l->nr;
+    int rows = l->row_channels - row_tile * l->mr < l->mr ? l->row_channels - row_tile * l->mr : l->mr;
+
+    for (int m = 0; m < rows; m++) {
+        int channel = row_tile * l->mr + m, kx = l->merged ? channel / in_group : 0, i = l->merged ? channel % in_group : channel;
+        float *to = gradient + (((int64_t)group * out_group + first) * in_group + i) * taps;
+        for (int tap = 0; tap < l->taps_y * l->taps_x; tap++) {
+            float total[2 * VEC_WIDTH];
+            for (int v = 0; v < l->vectors; v++) {
+                const float *from = sums + ((int64_t)tap * l->mr + m) * l->nr + v * VEC_WIDTH;
+                vec sum = vec_zero();
                 for (int copy = 0; copy < copies; copy++)
-                    sum += sums[copy * copy_stride + ((int64_t)tap * l->mr + m) * l->nr + n];
-                to[l->merged ? tap * s->kernel + kx : tap] += sum;
+                    sum = sum + vec_load(from + copy * copy_stride);
+                vec_store(total + v * VEC_WIDTH, sum);
             }
+            for (int n = 0; n < lanes; n++)
+                to[(int64_t)n * in_group * taps + (l->merged ? tap * s->kernel + kx : tap)] += total[n];
         }
+    }
 }
 
 struct job {
@@ -293,17 +289,42 @@ struct job {
     int64_t worker_floats;
 };
 
+/* A pointwise convolution's chunk from pixel `first` to `end`. */
+static void multiply_in_place(const struct job *job, int64_t first, int64_t end, float *sums)
+{
+    const struct layout *l = &job->layout;
+    const struct map_view *in = &job->call->in, *out = &job->call->out_gradient;
+
+    for (int64_t pixel = first; pixel < end; pixel += IN_PLACE_PIXELS)
+        for (int column_tile = 0; column_tile < l->column_tiles; column_tile++)
+            for (int row_tile = 0; row_tile < l->row_tiles; row_tile++) {
+                struct walk w = {.images = 1,
+                                 .rows = 1,
+                                 .columns = end - pixel < IN_PLACE_PIXELS ? (int)(end - pixel) : IN_PLACE_PIXELS,
+                                 .in_column = in->pixel_stride,
+                                 .out_column = out->pixel_stride,
+                                 .in = in->data + pixel * in->pixel_stride + row_tile * l->mr,
+                                 .out = out->data + pixel * out->pixel_stride + column_tile * l->nr};
+                multiply(l, &w, sums + ((int64_t)column_tile * l->row_tiles + row_tile) * l->tile_floats);
+            }
+}
+
 static void private_task(void *context, int chunk, int worker)
 {
     const struct job *job = context;
     const struct layout *l = &job->layout;
     const struct conv_shape *s = job->call->shape;
     int channel_in = job->group * (s->in_channels / s->groups), channel_out = job->group * (s->out_channels / s->groups);
-    int first = (int)((int64_t)s->batch * chunk / l->chunks), end = (int)((int64_t)s->batch * (chunk + 1) / l->chunks);
+    int first = first_image(s, chunk, l->chunks), end = first_image(s, chunk + 1, l->chunks);
     float *sums = job->sums + chunk * l->gradient_floats;
     float *in_panel = job->in_panel + worker * job->worker_floats;
     float *out_panel = in_panel + in_panel_floats(s, l, l->images_per_block, l->rows_per_block);
     memset(sums, 0, (size_t)l->gradient_floats * sizeof(float));
+    if (l->in_place) {
+        int64_t pixels = (int64_t)s->out_height * s->out_width;
+        multiply_in_place(job, first * pixels, end * pixels, sums);
+        return;
+    }
     for (int image = first; image < end; image += l->images_per_block) {
         int images = end - image < l->images_per_block ? end - image : l->images_per_block;
         for (int row = 0; row < s->out_height; row += l->rows_per_block) {
@@ -363,138 +384,24 @@ static void shared_task(void *context, int column_tile, int worker)
     }
 }
 
-/* ---- narrow groups ---- */
-
-struct narrow_job {
-    const struct conv_weight_gradient_call *call;
-    int chunks, rows_per_block, padded_width, vectors;
-    int64_t sums_floats, worker_floats;
-    float *sums, *panels;
-};
-
-static struct narrow_job narrow_job_of(const struct conv_shape *s)
-{
-    struct narrow_job job = {0};
-    int width = s->in_channels / s->groups;
-    job.chunks = s->batch < MAX_CHUNKS ? s->batch : MAX_CHUNKS;
-    job.rows_per_block = divide_up(BLOCK_PIXELS / width, s->out_width);
-    job.rows_per_block = job.rows_per_block > s->out_height ? s->out_height : job.rows_per_block;
-    job.padded_width = (s->out_width - 1) * s->stride + (s->kernel - 1) * s->dilation + 1;
-    job.vectors = divide_up(s->in_channels, VEC_WIDTH);
-    job.sums_floats = (int64_t)job.vectors * s->kernel * s->kernel * width * VEC_WIDTH;
-    job.worker_floats = aligned((int64_t)input_rows(s, job.rows_per_block) * job.padded_width * width * VEC_WIDTH)
-                        + aligned((int64_t)job.rows_per_block * s->out_width * VEC_WIDTH);
-    return job;
-}
-
-/* sums [kx][j] += out_gradient * copy j of the input, for `taps` neighbouring taps of one window row. taps and width are
- * constants at the calls that matter. */
-ALWAYS_INLINE void narrow_tile(const float *in, const float *out, int rows, int columns, int64_t in_row, int64_t in_column, int64_t in_tap,
-                               float *sums, int taps, int width)
-{
-    vec sum[3][8];
-    for (int t = 0; t < taps; t++)
-        for (int j = 0; j < width; j++)
-            sum[t][j] = vec_load(sums + (t * width + j) * VEC_WIDTH);
-    for (int row = 0; row < rows; row++) {
-        const float *pixel = in + row * in_row;
-        for (int column = 0; column < columns; column++, pixel += in_column, out += VEC_WIDTH) {
-            vec o = vec_load(out);
-            for (int t = 0; t < taps; t++)
-                for (int j = 0; j < width; j++)
-                    sum[t][j] = vec_fma(o, vec_load(pixel + t * in_tap + j * VEC_WIDTH), sum[t][j]);
-        }
-    }
-    for (int t = 0; t < taps; t++)
-        for (int j = 0; j < width; j++)
-            vec_store(sums + (t * width + j) * VEC_WIDTH, sum[t][j]);
-}
-
-static void narrow_window_row(const float *in, const float *out, int rows, int columns, int64_t in_row, int64_t in_column, int64_t in_tap,
-                              float *sums, int kernel, int width)
-{
-    if (kernel == 3 && width == 8)
-        narrow_tile(in, out, rows, columns, in_row, in_column, in_tap, sums, 3, 8);
-    else if (kernel == 3 && width == 4)
-        narrow_tile(in, out, rows, columns, in_row, in_column, in_tap, sums, 3, 4);
-    else if (kernel == 3 && width == 2)
-        narrow_tile(in, out, rows, columns, in_row, in_column, in_tap, sums, 3, 2);
-    else
-        for (int kx = 0; kx < kernel; kx++)
-            for (int j = 0; j < width; j++)
-                narrow_tile(in + kx * in_tap + j * VEC_WIDTH, out, rows, columns, in_row, in_column, in_tap,
-                            sums + (kx * width + j) * VEC_WIDTH, 1, 1);
-}
-
-static void narrow_task(void *context, int chunk, int worker)
-{
-    const struct narrow_job *job = context;
-    const struct conv_shape *s = job->call->shape;
-    int width = s->in_channels / s->groups, taps = s->kernel * s->kernel;
-    int first = (int)((int64_t)s->batch * chunk / job->chunks), end = (int)((int64_t)s->batch * (chunk + 1) / job->chunks);
-    float *sums = job->sums + chunk * job->sums_floats, *panel = job->panels + worker * job->worker_floats;
-    float *out_panel = panel + aligned((int64_t)input_rows(s, job->rows_per_block) * job->padded_width * width * VEC_WIDTH);
-    memset(sums, 0, (size_t)job->sums_floats * sizeof(float));
-    for (int image = first; image < end; image++)
-        for (int row = 0; row < s->out_height; row += job->rows_per_block) {
-            int rows = s->out_height - row < job->rows_per_block ? s->out_height - row : job->rows_per_block;
-            for (int v = 0; v < job->vectors; v++) {
-                int channel = v * VEC_WIDTH, lanes = s->in_channels - channel < VEC_WIDTH ? s->in_channels - channel : VEC_WIDTH;
-                spread_groups(job->call->in, s->in_height, s->in_width, image, row * s->stride - s->padding, -s->padding,
-                              input_rows(s, rows), job->padded_width, channel, lanes, width, panel);
-                const float *from = job->call->out_gradient.data
-                                    + ((int64_t)image * s->out_height + row) * s->out_width * job->call->out_gradient.pixel_stride
-                                    + channel;
-                for (int64_t p = 0; p < (int64_t)rows * s->out_width; p++)
-                    vec_store(out_panel + p * VEC_WIDTH, vec_load_first(from + p * job->call->out_gradient.pixel_stride, lanes));
-                int64_t pixel = (int64_t)width * VEC_WIDTH;
-                for (int ky = 0; ky < s->kernel; ky++)
-                    narrow_window_row(panel + (int64_t)ky * s->dilation * job->padded_width * pixel, out_panel, rows, s->out_width,
-                                      (int64_t)s->stride * job->padded_width * pixel, s->stride * pixel, s->dilation * pixel,
-                                      sums + ((int64_t)v * taps + ky * s->kernel) * pixel, s->kernel, width);
-            }
-        }
-}
-
-static void narrow_groups_gradient(const struct conv_weight_gradient_call *call)
-{
-    const struct conv_shape *s = call->shape;
-    struct narrow_job job = narrow_job_of(s);
-    int width = s->in_channels / s->groups, taps = s->kernel * s->kernel;
-    job.call = call;
-    job.sums = call->scratch;
-    job.panels = job.sums + aligned(job.sums_floats * job.chunks);
-    thread_pool_run(call->pool, narrow_task, &job, job.chunks);
-    for (int o = 0; o < s->out_channels; o++)
-        for (int i = 0; i < width; i++)
-            for (int tap = 0; tap < taps; tap++) {
-                float sum = 0.0f;
-                for (int chunk = 0; chunk < job.chunks; chunk++)
-                    sum += job.sums[chunk * job.sums_floats + (((int64_t)(o / VEC_WIDTH) * taps + tap) * width + i) * VEC_WIDTH
-                                    + o % VEC_WIDTH];
-                call->weight_gradient[((int64_t)o * width + i) * taps + tap] += sum;
-            }
-}
-
 /* ---- entry ---- */
 
 size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
 {
+    if (narrow_groups(s))
+        return ISA_NAME(groups_gradient_scratch_bytes)(s, threads);
+    if (ISA_NAME(rows_gradient_supports)(s))
+        return ISA_NAME(rows_gradient_scratch_bytes)(s, threads);
+    struct layout l = layout_of(s);
     int64_t floats;
-    if (narrow_groups(s)) {
-        struct narrow_job job = narrow_job_of(s);
-        floats = aligned(job.sums_floats * job.chunks) + job.worker_floats * threads;
-    } else {
-        struct layout l = layout_of(s);
-        if (l.chunks)
-            floats = aligned(l.gradient_floats * l.chunks)
-                     + (in_panel_floats(s, &l, l.images_per_block, l.rows_per_block)
-                        + out_panel_floats(s, &l, l.images_per_block, l.rows_per_block))
-                           * threads;
-        else
-            floats = aligned(l.tile_floats) * threads + in_panel_floats(s, &l, s->batch, s->out_height)
-                     + out_panel_floats(s, &l, s->batch, s->out_height);
-    }
+    if (l.chunks)
+        floats =
+            aligned(l.gradient_floats * l.chunks)
+            + (in_panel_floats(s, &l, l.images_per_block, l.rows_per_block) + out_panel_floats(s, &l, l.images_per_block, l.rows_per_block))
+                  * threads;
+    else
+        floats = aligned(l.tile_floats) * threads + in_panel_floats(s, &l, s->batch, s->out_height)
+                 + out_panel_floats(s, &l, s->batch, s->out_height);
     return (size_t)floats * sizeof(float);
 }
 
@@ -502,7 +409,11 @@ void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call
 {
     const struct conv_shape *s = call->shape;
     if (narrow_groups(s)) {
-        narrow_groups_gradient(call);
+        ISA_NAME(groups_gradient)(call);
+        return;
+    }
+    if (ISA_NAME(rows_gradient_supports)(s)) {
+        ISA_NAME(rows_gradient)(call);
         return;
     }
     struct job job = {.call = call, .layout = layout_of(s)};
