@@ -23,6 +23,8 @@
 enum {
     PRIVATE_FLOATS = 160 * 1024, /* gradients up to 640 KB are summed privately: they and a block's panels share L2 */
     BLOCK_FLOATS = 32 * 1024,    /* panels of maps with few channels hold more: fewer rows are laid out twice at a block's edge */
+    TASK_COLUMNS = 4,            /* a pointwise convolution's: 128 output channels */
+    TASK_ROWS = 8,               /* and 64 input channels: 48 KB of a block's panels */
     IN_PLACE_CHANNELS = 192,     /* with more, pixels of a block lie so far apart that they evict each other from L1 */
     IN_PLACE_PIXELS = 96,
     MR_WIDE = VEC_REGISTERS / 4,   /* with two vectors of output channels */
@@ -41,6 +43,7 @@ struct layout {
     int64_t tile_floats;             /* sums of one register tile: taps * mr * nr */
     int64_t gradient_floats;         /* sums of one group */
     int chunks;                      /* > 0: private sums */
+    int task_columns, task_rows;     /* shared sums: column tiles of a task, row tiles that it takes at a time */
     bool in_place;                   /* pointwise, whole tiles, few channels: no panels, the maps are read where they are */
     int rows_per_block, images_per_block;
 };
@@ -69,6 +72,8 @@ static struct layout layout_of(const struct conv_shape *s)
         l.chunks = s->batch < MAX_CHUNKS ? s->batch : MAX_CHUNKS;
     l.in_place = l.chunks && s->kernel == 1 && s->stride == 1 && s->groups == 1 && in_group % l.mr == 0 && out_group % l.nr == 0
                  && in_group + out_group <= IN_PLACE_CHANNELS;
+    l.task_columns = s->kernel == 1 ? TASK_COLUMNS : 1;
+    l.task_rows = s->kernel == 1 ? TASK_ROWS : 1;
     int pixels = s->out_height * s->out_width, block = BLOCK_FLOATS / (l.row_tiles * l.mr + l.column_tiles * l.nr);
     block = block < BLOCK_PIXELS ? BLOCK_PIXELS : block;
     l.images_per_block = pixels < block ? divide_up(block, pixels) : 1;
@@ -183,6 +188,12 @@ static void pack_out(const struct conv_shape *s, const struct layout *l, struct 
             }
 }
 
+/* Floats of a shared task's sums. */
+static int64_t shared_sums_floats(const struct layout *l)
+{
+    return aligned(l->tile_floats * l->task_columns * l->task_rows);
+}
+
 /* What a register tile walks over. */
 struct walk {
     int images, rows, columns;
@@ -255,37 +266,34 @@ static void multiply_taps(const struct conv_shape *s, const struct layout *l, co
         }
 }
 
-/* Adds one register tile's sums of `copies` chunks, in order, to the weights' gradient. */
-static void add_tile(const struct conv_shape *s, const struct layout *l, int group, int row_tile, int column_tile, const float *sums,
-                     int copies, int64_t copy_stride, float *gradient)
+/* Adds one register tile's sums of `copies` chunks, in order, to the weights' gradient. sums: (taps, mr, nr), changed. */
+static void add_tile(const struct conv_shape *s, const struct layout *l, int group, int row_tile, int column_tile, float *sums, int copies,
+                     int64_t copy_stride, float *gradient)
 {
     int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups, taps = s->kernel * s->kernel;
     int first = column_tile * l->nr, lanes = out_group - first < l->nr ? out_group - first : l->nr;
     int rows = l->row_channels - row_tile * l->mr < l->mr ? l->row_channels - row_tile * l->mr : l->mr;
 
-    for (int m = 0; m < rows; m++) {
-        int channel = row_tile * l->mr + m, kx = l->merged ? channel / in_group : 0, i = l->merged ? channel % in_group : channel;
-        float *to = gradient + (((int64_t)group * out_group + first) * in_group + i) * taps;
-        for (int tap = 0; tap < l->taps_y * l->taps_x; tap++) {
-            float total[2 * VEC_WIDTH];
-            for (int v = 0; v < l->vectors; v++) {
-                const float *from = sums + ((int64_t)tap * l->mr + m) * l->nr + v * VEC_WIDTH;
-                vec sum = vec_zero();
-                for (int copy = 0; copy < copies; copy++)
-                    sum = sum + vec_load(from + copy * copy_stride);
-                vec_store(total + v * VEC_WIDTH, sum);
-            }
-            for (int n = 0; n < lanes; n++)
-                to[(int64_t)n * in_group * taps + (l->merged ? tap * s->kernel + kx : tap)] += total[n];
-        }
+    for (int64_t at = 0; copies > 1 && at < l->tile_floats; at += VEC_WIDTH) {
+        vec total = vec_load(sums + at);
+        for (int copy = 1; copy < copies; copy++)
+            total = total + vec_load(sums + copy * copy_stride + at);
+        vec_store(sums + at, total);
     }
+    for (int n = 0; n < lanes; n++)
+        for (int m = 0; m < rows; m++) {
+            int channel = row_tile * l->mr + m, kx = l->merged ? channel / in_group : 0, i = l->merged ? channel % in_group : channel;
+            float *to = gradient + (((int64_t)group * out_group + first + n) * in_group + i) * taps;
+            for (int tap = 0; tap < l->taps_y * l->taps_x; tap++)
+                to[l->merged ? tap * s->kernel + kx : tap] += sums[((int64_t)tap * l->mr + m) * l->nr + n];
+        }
 }
 
 struct job {
     const struct conv_weight_gradient_call *call;
     struct layout layout;
     int group;
-    float *sums, *in_panel, *out_panel; /* private: sums [chunk], panels [worker]; shared: panels of the whole batch */
+    float *sums, *in_panel, *out_panel; /* private: sums [chunk], panels [worker]; shared: sums [worker], panels of the whole batch */
     int64_t worker_floats;
 };
 
@@ -365,22 +373,34 @@ static void shared_pack_task(void *context, int image, int worker)
              job->out_panel);
 }
 
-/* One column tile: every row tile over the whole batch, blocks of images at a time so that a block serves all taps from L1. */
-static void shared_task(void *context, int column_tile, int worker)
+/* Some column tiles: every row tile over the whole batch, blocks of images at a time so that a block serves all taps from L1. With one
+ * tap there is little to serve, and panels would be read from memory as fast as they are used; so a run of row tiles stays in L2 while
+ * all of the task's column tiles pass over it. */
+static void shared_task(void *context, int task, int worker)
 {
     const struct job *job = context;
     const struct layout *l = &job->layout;
     const struct conv_shape *s = job->call->shape;
-    float *sums = job->sums + worker * aligned(l->tile_floats);
+    int first_column = task * l->task_columns;
+    int columns = l->column_tiles - first_column < l->task_columns ? l->column_tiles - first_column : l->task_columns;
+    float *sums = job->sums + worker * shared_sums_floats(l);
     int64_t in_image = (int64_t)l->padded_height * l->padded_width * l->mr, out_image = (int64_t)s->out_height * s->out_width * l->nr;
-    for (int row_tile = 0; row_tile < l->row_tiles; row_tile++) {
-        memset(sums, 0, (size_t)l->tile_floats * sizeof(float));
+
+    for (int first_row = 0; first_row < l->row_tiles; first_row += l->task_rows) {
+        int rows = l->row_tiles - first_row < l->task_rows ? l->row_tiles - first_row : l->task_rows;
+        memset(sums, 0, (size_t)(rows * columns * l->tile_floats) * sizeof(float));
         for (int image = 0; image < s->batch; image += l->images_per_block) {
             int images = s->batch - image < l->images_per_block ? s->batch - image : l->images_per_block;
-            multiply_taps(s, l, job->in_panel + ((int64_t)row_tile * s->batch + image) * in_image,
-                          job->out_panel + ((int64_t)column_tile * s->batch + image) * out_image, images, s->out_height, sums);
+            for (int column = 0; column < columns; column++)
+                for (int row = 0; row < rows; row++)
+                    multiply_taps(s, l, job->in_panel + ((int64_t)(first_row + row) * s->batch + image) * in_image,
+                                  job->out_panel + ((int64_t)(first_column + column) * s->batch + image) * out_image, images, s->out_height,
+                                  sums + (column * rows + row) * l->tile_floats);
         }
-        add_tile(s, l, job->group, row_tile, column_tile, sums, 1, 0, job->call->weight_gradient);
+        for (int column = 0; column < columns; column++)
+            for (int row = 0; row < rows; row++)
+                add_tile(s, l, job->group, first_row + row, first_column + column, sums + (column * rows + row) * l->tile_floats, 1, 0,
+                         job->call->weight_gradient);
     }
 }
 
@@ -400,7 +420,7 @@ size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *s, 
             + (in_panel_floats(s, &l, l.images_per_block, l.rows_per_block) + out_panel_floats(s, &l, l.images_per_block, l.rows_per_block))
                   * threads;
     else
-        floats = aligned(l.tile_floats) * threads + in_panel_floats(s, &l, s->batch, s->out_height)
+        floats = shared_sums_floats(&l) * threads + in_panel_floats(s, &l, s->batch, s->out_height)
                  + out_panel_floats(s, &l, s->batch, s->out_height);
     return (size_t)floats * sizeof(float);
 }
@@ -427,9 +447,9 @@ void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call
             thread_pool_run(call->pool, private_task, &job, l->chunks);
             thread_pool_run(call->pool, add_task, &job, l->column_tiles);
         } else {
-            job.in_panel = job.sums + aligned(l->tile_floats) * thread_pool_size(call->pool);
+            job.in_panel = job.sums + shared_sums_floats(l) * thread_pool_size(call->pool);
             job.out_panel = job.in_panel + in_panel_floats(s, l, s->batch, s->out_height);
             thread_pool_run(call->pool, shared_pack_task, &job, s->batch);
-            thread_pool_run(call->pool, shared_task, &job, l->column_tiles);
+            thread_pool_run(call->pool, shared_task, &job, divide_up(l->column_tiles, l->task_columns));
         }
 }
