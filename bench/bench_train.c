@@ -64,7 +64,7 @@ int main(int argc, char **argv)
         tape_forward(tape, 0);
         double forward = clock_milliseconds();
         if (architecture.down_ratio > 0)
-            pixel_cross_entropy(inputs / 3, architecture.num_classes, tape_output(tape, NULL), pixel_labels, NULL, 1.0f,
+            pixel_cross_entropy(inputs / 3, architecture.num_classes, tape_output(tape, NULL), pixel_labels, NULL, (double)(inputs / 3), 1.0f,
                                 tape_output_gradient(tape));
         else
             cross_entropy(options.batch, architecture.num_classes, tape_output(tape, NULL), &(struct loss_targets){.a = labels}, 1.0f,

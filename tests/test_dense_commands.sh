@@ -44,6 +44,13 @@ cp -r "$folder/out/classes" "$folder/labelled/labels"
 grep -q '^pixel accuracy  100.00 %' "$folder/text" || complain "a network against its own map: $(cat "$folder/text")"
 cp "$root/tests/data/edges/two_annotators.mat" "$folder/labelled/groundTruth/cat.mat"
 
+# A photograph that is too small for the network is named.
+mkdir -p "$folder/small/images" "$folder/small/labels"
+cp "$root/tests/data/images/rgb_8.png" "$folder/small/images/small.png"   # 29x21
+cp "$root/tests/data/images/palette_1.png" "$folder/small/labels/small.png"
+expect_failure 1 'small.png: a photograph of .* needs at least 32x32' eval --task segment "$folder/small" "${network[@]}"
+expect_failure 1 'small.png: a photograph of .* needs at least 32x32' segment "$folder/small/images" "${network[@]}" --output "$folder/out"
+
 # Without --weights there are built-in networks, of at most 3 MB each.
 [ -z "$(find "$root/models" -name '*.safetensors' -size +3000000c)" ] || complain "a built-in network is larger than 3 MB"
 "$dla" segment "$photo" --output "$folder/built_in" >"$folder/text" || complain "the built-in segmentation failed"

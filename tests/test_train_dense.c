@@ -258,20 +258,27 @@ static void the_gradient_is_the_difference_quotient(void **state)
     float log_p[PIXELS * CLASSES], gradient[PIXELS * CLASSES], *no_gradient = NULL;
     for (int i = 0; i < PIXELS * CLASSES; i++)
         log_p[i] = -0.1f - (float)counter_uniform(1, (uint64_t)i);
-    struct dense_loss loss = pixel_cross_entropy(PIXELS, CLASSES, log_p, labels, weights, 0.5f, gradient);
+    double total = pixel_weight(PIXELS, labels, weights);
+    assert_true(fabs(total - 10.5) < 1e-6); /* classes 0, 2, 1, 2, 0 weigh 1, 4, 0.5, 4, 1 */
+    struct dense_loss loss = pixel_cross_entropy(PIXELS, CLASSES, log_p, labels, weights, total, 0.5f, gradient);
     assert_int_equal(loss.labelled, 5);
     for (int i = 0; i < PIXELS * CLASSES; i++) {
         float kept = log_p[i], step = 0.01f;
         log_p[i] = kept + step;
-        double above = pixel_cross_entropy(PIXELS, CLASSES, log_p, labels, weights, 1.0f, no_gradient).loss;
+        double above = pixel_cross_entropy(PIXELS, CLASSES, log_p, labels, weights, total, 1.0f, no_gradient).loss;
         log_p[i] = kept - step;
-        double below = pixel_cross_entropy(PIXELS, CLASSES, log_p, labels, weights, 1.0f, no_gradient).loss;
+        double below = pixel_cross_entropy(PIXELS, CLASSES, log_p, labels, weights, total, 1.0f, no_gradient).loss;
         log_p[i] = kept;
         assert_true(fabs((above - below) / (2.0 * (double)step) * 0.5 - (double)gradient[i]) < 1e-5);
     }
+    /* Two ranks with 3 and 4 of the pixels: what each finds adds up to the whole. */
+    struct dense_loss first = pixel_cross_entropy(3, CLASSES, log_p, labels, weights, total, 1.0f, NULL);
+    struct dense_loss second = pixel_cross_entropy(PIXELS - 3, CLASSES, log_p + 3 * CLASSES, labels + 3, weights, total, 1.0f, NULL);
+    assert_true(fabs(first.loss + second.loss - loss.loss) < 1e-12);
+    assert_int_equal(first.labelled + second.labelled, 5);
     uint8_t nothing[PIXELS];
     memset(nothing, TARGET_IGNORED, sizeof(nothing));
-    loss = pixel_cross_entropy(PIXELS, CLASSES, log_p, nothing, weights, 1.0f, gradient);
+    loss = pixel_cross_entropy(PIXELS, CLASSES, log_p, nothing, weights, pixel_weight(PIXELS, nothing, weights), 1.0f, gradient);
     assert_true(loss.loss == 0.0 && loss.labelled == 0);
     for (int i = 0; i < PIXELS * CLASSES; i++)
         assert_true(gradient[i] == 0.0f);
@@ -588,6 +595,9 @@ static void bad_options_are_named(void **state)
     o.mixup = 0.2;
     assert_error(dla_train(path_of("data"), &o, NULL, NULL), DLA_ERROR_ARGUMENT, "mixup");
     o.mixup = 0.0;
+    o.fast_decode = true;
+    assert_error(dla_train(path_of("data"), &o, NULL, NULL), DLA_ERROR_ARGUMENT, "fast decoding is for classes of whole photographs");
+    o.fast_decode = false;
     dla_architecture classifier = small;
     classifier.down_ratio = 0;
     o.architecture = &classifier;

@@ -90,7 +90,9 @@ static double loss_of(struct tape *tape, const json_t *item, const struct tape_o
         class_weights[c] = (float)json_number_value(json_array_get(weights, c));
     make_pixel_labels(labels, pixels, classes);
     double loss =
-        pixel_cross_entropy(pixels, classes, tape_output(tape, NULL), labels, class_weights, 1.0f, tape_output_gradient(tape)).loss;
+        pixel_cross_entropy(pixels, classes, tape_output(tape, NULL), labels, class_weights, pixel_weight(pixels, labels, class_weights), 1.0f,
+                            tape_output_gradient(tape))
+            .loss;
     free(labels);
     return loss;
 }

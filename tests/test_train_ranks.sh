@@ -13,6 +13,7 @@ done
 # From trained weights: from random ones, rounding alone grows to percents within a step or two.
 recipe=(photos --model dla46_c --weights "$source/models/dla46_c_imagenette.safetensors" --reset-head --size 64 --batch 8 --lr 0.001
     --val-split 0.3 --mixup 0.2 --dropout 0.1 --clip 1 --ema 0.9 --threads 1 --min-area 0.5 --seed 5)
+photos_recipe=("${recipe[@]}")
 
 if [[ "$(ldd "$dla")" != *libmpi* ]]; then
     status=0
@@ -49,6 +50,30 @@ sed -n 's/.*"val_loss": \([0-9.e-]*\),.*/\1/p' one/log.jsonl >one.val
 sed -n 's/.*"val_loss": \([0-9.e-]*\),.*/\1/p' two/log.jsonl >two.val
 below "$(difference one.val two.val)" 0.01 || complain "sharded validation differs: $(paste one.val two.val)"
 [ "$(grep -c 'photographs of' err)" = 1 ] || complain "every rank speaks: $(cat err)"
+
+# ---- the same for classes of pixels: the ranks have different numbers of labelled ones ----
+mkdir -p street/images
+for i in 1 2 3 4; do
+    cp "$source/examples/photos/berlin_cathedral.jpg" "street/images/church$i.jpg"
+    cp "$source/examples/photos/garbage_truck.jpg" "street/images/truck$i.jpg"
+done
+"$dla" segment street/images --output street >/dev/null || complain "no labels"
+mv street/classes street/labels
+printf '%s\n' sky building pole road pavement tree sign fence car pedestrian bicyclist >names
+cat >narrow.json <<'CONFIG'
+{"name": "dla46_c_narrow_up", "block": "bottleneck", "levels": [1, 1, 1, 2, 2, 1], "channels": [16, 32, 64, 64, 128, 128],
+ "residual_root": false, "num_classes": 11, "down_ratio": 4}
+CONFIG
+recipe=(street --task segment --config narrow.json --weights "$source/models/dla46_c_narrow_up_camvid.safetensors" --class-names names
+    --ignore 0 --size 96 --batch 4 --lr 0.001 --threads 1 --seed 5 --epochs 2)
+"$dla" train "${recipe[@]}" --output pixels_one 2>err || complain "pixels, one process: $(cat err)"
+ranks 2 --sync-bn --output pixels_two 2>err || complain "pixels, two ranks: $(cat err)"
+ranks 2 --output pixels_apart 2>err || complain "pixels, two ranks with their own batch norms: $(cat err)"
+for run in pixels_one pixels_two pixels_apart; do losses $run step >$run.steps; done
+[ "$(wc -l <pixels_two.steps)" = 4 ] || complain "pixels: two ranks logged $(wc -l <pixels_two.steps) steps, not 4"
+below "$(difference pixels_one.steps pixels_two.steps)" 0.002 || complain "pixels: two ranks do not do what one process does: $(paste pixels_one.steps pixels_two.steps)"
+below 0.002 "$(difference pixels_one.steps pixels_apart.steps)" || complain "pixels: --sync-bn changes nothing: $(paste pixels_one.steps pixels_apart.steps)"
+recipe=("${photos_recipe[@]}")
 
 # ---- bad input: said once ----
 status=0

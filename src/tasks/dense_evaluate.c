@@ -36,6 +36,12 @@ static dla_status report(const dla_score_options *options, size_t done, size_t t
     return DLA_OK;
 }
 
+/* A failure to predict, with the photograph that it is about. */
+static dla_status name_photograph(dla_status status, const char *path)
+{
+    return status == DLA_OK ? DLA_OK : status_prefix(status, "%s: ", path);
+}
+
 /* ---- segmentation -------------------------------------------------------------------------------------------------------- */
 
 /* confusion: (classes, classes), added to. */
@@ -54,7 +60,7 @@ static dla_status count_photograph(dla_dense *dense, const struct dense_file *fi
     if (status == DLA_OK && (labels = memory_allocate(pixels)) == NULL)
         status = status_out_of_memory(pixels, "a class map");
     if (status == DLA_OK)
-        status = status_prefix(dla_dense_classes(dense, image, labels), "%s: ", file->photograph);
+        status = name_photograph(dla_dense_classes(dense, image, labels), file->photograph);
     for (size_t i = 0; i < pixels && status == DLA_OK; i++)
         if (target.labels[i] != TARGET_IGNORED)
             confusion[target.labels[i] * target_options->classes + labels[i]]++;
@@ -127,7 +133,7 @@ static dla_status predict(dla_dense *dense, const char *path, struct predicted *
     if (!probability || !thin || !predicted->thin)
         status = status_out_of_memory(pixels * sizeof(*thin), "a boundary map");
     else
-        status = status_prefix(dla_dense_probability(dense, image, BOUNDARY, probability), "%s: ", path);
+        status = name_photograph(dla_dense_probability(dense, image, BOUNDARY, probability), path);
     if (status == DLA_OK)
         status = dla_edges_thin(probability, predicted->height, predicted->width, thin);
     for (size_t i = 0; i < pixels && status == DLA_OK; i++)

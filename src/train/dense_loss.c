@@ -5,14 +5,19 @@
 
 #include <string.h>
 
-struct dense_loss pixel_cross_entropy(int64_t pixels, int classes, const float *log_probabilities, const uint8_t *labels,
-                                      const float *weights, float scale, float *gradient)
+double pixel_weight(int64_t pixels, const uint8_t *labels, const float *weights)
 {
-    struct dense_loss result = {0};
     double total = 0.0;
     for (int64_t p = 0; p < pixels; p++)
         if (labels[p] != TARGET_IGNORED)
             total += weights ? (double)weights[labels[p]] : 1.0;
+    return total;
+}
+
+struct dense_loss pixel_cross_entropy(int64_t pixels, int classes, const float *log_probabilities, const uint8_t *labels,
+                                      const float *weights, double total, float scale, float *gradient)
+{
+    struct dense_loss result = {0};
     if (gradient)
         memset(gradient, 0, (size_t)(pixels * classes) * sizeof(*gradient));
     for (int64_t p = 0; p < pixels; p++) {

@@ -11,13 +11,16 @@
 #include <dla/dla.h>
 
 struct dense_loss {
-    double loss;               /* 0 where no pixel is labelled */
+    double loss;               /* these pixels' part of it; 0 where no pixel is labelled */
     int64_t labelled, correct; /* pixels; of these, most probably what they are */
 };
 
-/* log_probabilities, gradient: (pixels, classes); labels: (pixels), a class or TARGET_IGNORED; weights: (classes), NULL: 1. The
- * gradient, which may be NULL, is multiplied by `scale`. */
+/* The loss's divisor. labels: (pixels), a class or TARGET_IGNORED; weights: (classes), NULL: 1. */
+double pixel_weight(int64_t pixels, const uint8_t *labels, const float *weights);
+
+/* log_probabilities, gradient: (pixels, classes). total: pixel_weight of all pixels of the batch, those of other ranks included,
+ * whose losses then add up. The gradient, which may be NULL, is multiplied by `scale`. */
 struct dense_loss pixel_cross_entropy(int64_t pixels, int classes, const float *log_probabilities, const uint8_t *labels,
-                                      const float *weights, float scale, float *gradient);
+                                      const float *weights, double total, float scale, float *gradient);
 
 #endif

@@ -54,24 +54,40 @@ static void fill_input(struct run *run, const struct loaded_batch *batch, int64_
     targets->share = share;
 }
 
-/* Loss of the tape's output, whose gradient it fills in; *top1: share of photographs, or of labelled pixels, that are right. */
-static double take_loss(struct run *run, const struct loaded_batch *batch, const struct loss_targets *targets, double *top1)
+/* Of a batch that all ranks have a part of. */
+struct hits {
+    double loss;
+    double top1;   /* share of photographs, or of labelled pixels, that are right */
+};
+
+static struct hits sum_over_ranks(const struct run *run, double loss, double top1)
 {
-    const dla_train_options *o = run->options;
-    float scale = 1.0f / (float)(o->accumulate * run->comm->size);
-    const float *output = tape_output(run->tape, NULL);
-    float *gradient = tape_output_gradient(run->tape);
-    if (is_dense(run)) {
-        int64_t pixels = (int64_t)run->batch * run->tape_size * run->tape_size;
-        struct dense_loss loss =
-            pixel_cross_entropy(pixels, run->data.class_count, output, batch->maps, run->dense.class_weights, scale, gradient);
-        *top1 = loss.labelled ? (double)loss.correct / (double)loss.labelled : 0.0;
-        return loss.loss;
-    }
+    double sums[2] = {loss, top1};
+    run->comm->backend->sum(run->comm, sums, 2);
+    return (struct hits){sums[0], sums[1]};
+}
+
+/* Loss of the tape's output, whose gradient it fills in. A labelled pixel counts alike on all ranks, however many each has. */
+static struct hits take_pixel_loss(struct run *run, const struct loaded_batch *batch)
+{
+    int64_t pixels = (int64_t)run->batch * run->tape_size * run->tape_size;
+    const float *weights = run->dense.class_weights;
+    double all[2] = {pixel_weight(pixels, batch->maps, weights), pixel_weight(pixels, batch->maps, NULL)};
+    run->comm->backend->sum(run->comm, all, 2);
+    struct dense_loss loss = pixel_cross_entropy(pixels, run->data.class_count, tape_output(run->tape, NULL), batch->maps, weights, all[0],
+                                                 1.0f / (float)run->options->accumulate, tape_output_gradient(run->tape));
+    return sum_over_ranks(run, loss.loss, all[1] > 0.0 ? (double)loss.correct / all[1] : 0.0);
+}
+
+/* The same for classes of photographs, of which every rank has as many. */
+static struct hits take_class_loss(struct run *run, const struct loss_targets *targets)
+{
+    double share = 1.0 / run->comm->size;
+    float scale = 1.0f / (float)(run->options->accumulate * run->comm->size);
     int correct;
-    double loss = cross_entropy(run->batch, run->data.class_count, output, targets, scale, gradient, &correct);
-    *top1 = (double)correct / run->batch;
-    return loss;
+    double loss = cross_entropy(run->batch, run->data.class_count, tape_output(run->tape, NULL), targets, scale,
+                                tape_output_gradient(run->tape), &correct);
+    return sum_over_ranks(run, loss * share, share * correct / run->batch);
 }
 
 dla_status run_step(struct run *run, double *loss, double *top1)
@@ -86,7 +102,6 @@ dla_status run_step(struct run *run, double *loss, double *top1)
         int64_t number = run->state.step * o->accumulate + pass;
         const struct loaded_batch *batch = NULL;
         struct loss_targets targets;
-        double sums[2]; /* of loss and share of hits, over all ranks */
         if (status == DLA_OK)
             status = loader_next(run->loader, &batch);
         status = comm_agree(run->comm, status);
@@ -95,10 +110,9 @@ dla_status run_step(struct run *run, double *loss, double *top1)
         fill_input(run, batch, number, &targets);
         run_request(run, number + RUN_AHEAD);
         tape_forward(run->tape, stream_key(run, STREAM_DROPOUT, (uint64_t)number));
-        sums[0] = take_loss(run, batch, &targets, &sums[1]);
-        run->comm->backend->sum(run->comm, sums, 2);
-        *loss += sums[0] / run->comm->size / o->accumulate;
-        *top1 += sums[1] / run->comm->size / o->accumulate;
+        struct hits hits = is_dense(run) ? take_pixel_loss(run, batch) : take_class_loss(run, &targets);
+        *loss += hits.loss / o->accumulate;
+        *top1 += hits.top1 / o->accumulate;
         if (!isfinite(*loss))
             return comm_agree(run->comm, status_set(DLA_ERROR_ARGUMENT,
                                                     "the loss is not a number any more at step %" PRId64

@@ -88,8 +88,10 @@ static dla_status score(struct validator *v, const struct label_map *target)
     const float *out = plan_output(v->plans[0].plan, 0, &stride);
     for (size_t i = 0; i < pixels; i++)
         memcpy(v->log_probabilities + i * (size_t)v->classes, out + (int64_t)i * stride, (size_t)v->classes * sizeof(float));
-    v->tally.loss +=
-        pixel_cross_entropy((int64_t)pixels, v->classes, v->log_probabilities, target->labels, v->options->class_weights, 1.0f, NULL).loss;
+    double weight = pixel_weight((int64_t)pixels, target->labels, v->options->class_weights);
+    v->tally.loss += pixel_cross_entropy((int64_t)pixels, v->classes, v->log_probabilities, target->labels, v->options->class_weights, weight,
+                                         1.0f, NULL)
+                         .loss;
     v->tally.photographs++;
     if (v->options->target->task == DLA_TASK_EDGES) {
         count_boundaries(&v->tally, v->log_probabilities, target->labels, pixels);
