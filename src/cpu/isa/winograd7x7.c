@@ -386,23 +386,24 @@ ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to
 static void finish_block(const struct conv_call *call, int image, int tile_row, int first_tile, int tiles, int channel, const float *m)
 {
     const struct conv_shape *s = call->shape;
-    int lanes = smaller(s->out_channels - channel, VEC_WIDTH);
+    int lanes = smaller(s->out_channels - channel, VEC_WIDTH), rows = smaller(s->out_height - tile_row * OUT, OUT);
     struct tile_output to = {
         .out_row = s->out_width * call->out.pixel_stride,
         .out_pixel = call->out.pixel_stride,
         .residual_row = s->out_width * call->residual.pixel_stride,
         .residual_pixel = call->residual.pixel_stride,
-        .rows = smaller(s->out_height - tile_row * OUT, OUT),
+        .rows = rows,
         .lanes = lanes,
         .bias = vec_load_first(call->bias + channel, lanes),
         .floor = vec_all(call->relu ? 0.0f : -INFINITY),
     };
     for (int t = 0; t < tiles; t++) {
         int64_t x = (int64_t)(first_tile + t) * OUT, pixel = ((int64_t)image * s->out_height + tile_row * OUT) * s->out_width + x;
-        to.columns = smaller(s->out_width - (int)x, OUT);
+        int columns = smaller(s->out_width - (int)x, OUT);
+        to.columns = columns;
         to.out = call->out.data + pixel * to.out_pixel + channel;
         to.residual = call->residual.data ? call->residual.data + pixel * to.residual_pixel + channel : NULL;
-        if (to.rows == OUT && to.columns == OUT && lanes == VEC_WIDTH)
+        if (rows == OUT && columns == OUT && lanes == VEC_WIDTH)
             transform_output(m + t * VEC_WIDTH, &to, true);
         else
             transform_output(m + t * VEC_WIDTH, &to, false);
