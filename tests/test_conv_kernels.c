@@ -48,6 +48,7 @@ static const struct conv_case awkward[] = {
     {.height = 28, .width = 28, .in = 32, .out = 64, .kernel = 3, .stride = 2, .why = "stride 2, even sides"},
     {.height = 29, .width = 31, .in = 24, .out = 40, .kernel = 3, .stride = 2, .residual = true, .why = "stride 2, odd sides"},
     {.height = 1, .width = 2, .in = 16, .out = 16, .kernel = 3, .stride = 2, .why = "stride 2, one pixel left"},
+    {.batch = 3, .height = 14, .width = 37, .in = 48, .out = 24, .kernel = 3, .stride = 2, .residual = true, .why = "stride 2, 30 tiles over three images"},
     {.height = 20, .width = 23, .in = 16, .out = 32, .kernel = 3, .dilation = 2, .why = "dilation 2"},
     {.height = 5, .width = 6, .in = 16, .out = 32, .kernel = 3, .dilation = 4, .why = "dilation reaches over the whole map"},
     {.height = 15, .width = 17, .in = 8, .out = 8, .kernel = 3, .stride = 2, .dilation = 3, .why = "stride and dilation together"},

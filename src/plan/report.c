@@ -8,13 +8,16 @@ int plan_step_count(const struct plan *plan)
 }
 
 /* Products along a side of so many outputs, in tiles of `tile` outputs. F(m, 3) takes m + 2 for a tile, and a last tile of one or two
- * outputs does with four; seven taps are two filters of four (winograd7x7.c), m + 3 for a tile each. */
-static int winograd_products(int outputs, int tile, int kernel)
+ * outputs does with four; seven taps are two filters of four (winograd7x7.c), m + 3 for a tile each; with stride 2, three taps are a
+ * filter of two and one of one (winograd_stride2.c), m + 1 and m. */
+static int winograd_products(const struct conv_shape *s, int outputs, int tile)
 {
-    int rest = outputs % tile;
+    int tiles = (outputs + tile - 1) / tile, rest = outputs % tile;
 
-    if (kernel == 7)
-        return (outputs + tile - 1) / tile * 2 * (tile + 3);
+    if (s->kernel == 7)
+        return tiles * 2 * (tile + 3);
+    if (s->stride == 2)
+        return tiles * (2 * tile + 1);
     return outputs / tile * (tile + 2) + (rest == 0 ? 0 : rest <= 2 ? 4 : tile + 2);
 }
 
@@ -25,8 +28,7 @@ static double products_of(const struct conv_kernel *kernel, const struct conv_sh
 
     if (kernel->winograd == 0)
         return channels * s->out_height * s->out_width * s->kernel * s->kernel;
-    return channels * winograd_products(s->out_height, kernel->winograd, s->kernel)
-           * winograd_products(s->out_width, kernel->winograd, s->kernel);
+    return channels * winograd_products(s, s->out_height, kernel->winograd) * winograd_products(s, s->out_width, kernel->winograd);
 }
 
 struct plan_step_report plan_step_report(const struct plan *plan, int index)

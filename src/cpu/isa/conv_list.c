@@ -7,6 +7,7 @@ extern const struct conv_kernel ISA_NAME(winograd4x4);
 extern const struct conv_kernel ISA_NAME(winograd4x4_half);
 #endif
 extern const struct conv_kernel ISA_NAME(winograd4x4_small);
+extern const struct conv_kernel ISA_NAME(winograd_stride2);
 extern const struct conv_kernel ISA_NAME(winograd7x7);
 extern const struct conv_kernel ISA_NAME(conv_stem);
 extern const struct conv_kernel ISA_NAME(grouped3x3);
@@ -20,6 +21,7 @@ const struct conv_kernel *const ISA_NAME(conv_list)[] = {
 #endif
     &ISA_NAME(winograd4x4),
     &ISA_NAME(winograd4x4_small),
+    &ISA_NAME(winograd_stride2),
     &ISA_NAME(winograd7x7),
     &ISA_NAME(conv_stem),
     &ISA_NAME(grouped3x3),

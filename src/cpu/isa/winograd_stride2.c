@@ -1,0 +1,442 @@
+/* winograd_stride2.c - dense 3x3 convolution of stride 2 by Winograd's F(4x4, 2x2): 0.56 of the multiplications.
+ *
+ * Along one side, an output of stride 2 is two taps on even inputs and one on an odd input:
+ *
+ *     y[k] = (w0 x[2k] + w2 x[2k + 2]) + w1 x[2k + 1]        a filter of two taps, F(4, 2), and plain products
+ *
+ * Four outputs take five products at the points +-a, +-b and infinity and four plain ones, nine instead of twelve; 81 instead of 144
+ * in two dimensions. Of these nine "points" of a side the last four have the same weight, so there are 6 x 6 different weights, each
+ * for 1, 4 or 16 points:
+ *
+ *     y \ x            even, 5 points     odd, 4 outputs
+ *     even, 5 points    25 x 1             5 x 4
+ *     odd, 4 outputs     5 x 4             1 x 16
+ *
+ * For the three maps see winograd_transform.h. a = 3/8 and b = 5/4 were found by search; the error is two thirds of F(4x4, 3x3)'s.
+ *
+ * As in winograd4x4_small.c, weights are transformed when they are packed, and a set of tiles is small, so that V and M of one
+ * vector of outputs are not far above L1's size. The points of one weight are neighbours in both, as rows of a plain matrix product; sums of
+ * ROWS of them stay in registers over all input channels. Channels lie in chunks of 16, which makes all distances constants.
+ */
+#include "cpu/conv.h"
+#include "cpu/isa/vector.h"
+
+enum {
+    OUT = 4,        /* outputs a side of a tile */
+    STEP = 2 * OUT, /* inputs from tile to tile */
+    IN = 9,         /* inputs a side, and points: EVEN of the even inputs, then the odd inputs themselves */
+    EVEN = 5,
+    POINTS = IN * IN,
+    SIDE_WEIGHTS = EVEN + 1, /* of a side: the odd ones share theirs */
+    WEIGHTS = SIDE_WEIGHTS * SIDE_WEIGHTS,
+    TAPS = 9,
+    CHUNK = 16, /* input channels */
+    TILES = VEC_REGISTERS == 32 ? 7 : 6,
+    ROWS = 2 * TILES,
+    MAX_WEIGHT_BYTES = 1300 * 1024 /* of 64 > 128 channels; a set reads all of them, from L2 or, just fast enough, from L3 */
+};
+
+#define A 0.375f
+#define B 1.25f
+
+static int divide_up(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+struct blocking {
+    int tile_rows, tile_columns, tile_count; /* of an image, of all images */
+    int chunk_count, set_count;
+    int64_t input_floats, product_floats; /* of a worker: V, M */
+};
+
+static struct blocking block(const struct conv_shape *s)
+{
+    struct blocking b = {.tile_rows = divide_up(s->out_height, OUT), .tile_columns = divide_up(s->out_width, OUT)};
+
+    b.tile_count = s->batch * b.tile_rows * b.tile_columns;
+    b.chunk_count = s->in_channels / CHUNK;
+    b.set_count = divide_up(b.tile_count, TILES);
+    b.input_floats = (int64_t)POINTS * TILES * s->in_channels;
+    b.product_floats = (int64_t)POINTS * TILES * VEC_WIDTH;
+    return b;
+}
+
+static int64_t vector_weights(const struct conv_shape *s)
+{
+    return (int64_t)WEIGHTS * s->in_channels * VEC_WIDTH;
+}
+
+static size_t packed_bytes(const struct conv_shape *s)
+{
+    return (size_t)(vec_count(s->out_channels) * vector_weights(s)) * sizeof(float);
+}
+
+static bool supports(const struct conv_shape *s)
+{
+    return s->kernel == 3 && s->stride == 2 && s->dilation == 1 && s->groups == 1 && s->source_count == 1 && s->in_channels % CHUNK == 0
+           && packed_bytes(s) <= MAX_WEIGHT_BYTES;
+}
+
+static size_t scratch_bytes(const struct conv_shape *s, int threads)
+{
+    struct blocking b = block(s);
+    return (size_t)((b.input_floats + b.product_floats) * threads) * sizeof(float);
+}
+
+/* Microseconds, of the clock that conv_direct's estimate counts with. */
+static double cost(const struct conv_shape *s, int threads)
+{
+    struct blocking b = block(s);
+    double vectors = vec_count(s->out_channels);
+    double cycles = 0.6 * POINTS * s->in_channels * vectors + 300.0 * vec_count(s->in_channels) + 200.0 * vectors;
+    return cycles * divide_up(b.set_count, threads) * TILES / 2500.0;
+}
+
+/* G of the even inputs: p^k / product_{q != p} (p - q) for tap k, the last tap alone at infinity; of the odd ones the middle tap. */
+static void weight_line(const double w[3], double u[SIDE_WEIGHTS])
+{
+    const double points[EVEN - 1] = {(double)A, (double)-A, (double)B, (double)-B};
+
+    for (int i = 0; i < EVEN - 1; i++) {
+        double factor = 1.0;
+        for (int k = 0; k < EVEN - 1; k++)
+            factor *= k == i ? 1.0 : points[i] - points[k];
+        u[i] = (w[0] + w[2] * points[i]) / factor;
+    }
+    u[EVEN - 1] = w[2];
+    u[EVEN] = w[1];
+}
+
+static void pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels, 3, 3) */
+                 const float *scale,                              /* (out_channels) */
+                 void *packed)                                    /* (vectors)(weights)(in_channels)(lanes) */
+{
+    float *out = packed;
+
+    memset(packed, 0, packed_bytes(s));
+    for (int o = 0; o < s->out_channels; o++)
+        for (int i = 0; i < s->in_channels; i++) {
+            const float *taps = weight + ((int64_t)o * s->in_channels + i) * TAPS;
+            double half[3][SIDE_WEIGHTS], u[SIDE_WEIGHTS];
+            for (int y = 0; y < 3; y++) {
+                const double line[3] = {(double)taps[3 * y], (double)taps[3 * y + 1], (double)taps[3 * y + 2]};
+                weight_line(line, half[y]);
+            }
+            for (int x = 0; x < SIDE_WEIGHTS; x++) {
+                const double line[3] = {half[0][x], half[1][x], half[2][x]};
+                weight_line(line, u);
+                for (int y = 0; y < SIDE_WEIGHTS; y++)
+                    out[o / VEC_WIDTH * vector_weights(s) + ((int64_t)(y * SIDE_WEIGHTS + x) * s->in_channels + i) * VEC_WIDTH
+                        + o % VEC_WIDTH] = (float)(u[y] * (double)scale[o]);
+            }
+        }
+}
+
+/* Where point (y, x) stands in V and M, so that those of one weight are neighbours and the weights follow one another. */
+ALWAYS_INLINE int slot(int y, int x)
+{
+    if (y < EVEN)
+        return y * IN + x;
+    return EVEN * IN + (x < EVEN ? x * OUT + y - EVEN : EVEN * OUT + (y - EVEN) * OUT + x - EVEN);
+}
+
+/* ---- inputs ------------------------------------------------------------------------------------------------------------ */
+
+/* The even inputs of a side: c(+-a) = (x +- a) (x^2 - b^2), c(infinity) = (x^2 - a^2) (x^2 - b^2). */
+ALWAYS_INLINE void even_line(const vec d[EVEN], vec v[EVEN])
+{
+    vec even_a = vec_fnma(vec_all(B * B), d[0], d[2]), odd_a = vec_fnma(vec_all(B * B), d[1], d[3]);
+    vec even_b = vec_fnma(vec_all(A * A), d[0], d[2]), odd_b = vec_fnma(vec_all(A * A), d[1], d[3]);
+
+    v[0] = vec_fma(vec_all(A), even_a, odd_a);
+    v[1] = vec_fnma(vec_all(A), even_a, odd_a);
+    v[2] = vec_fma(vec_all(B), even_b, odd_b);
+    v[3] = vec_fnma(vec_all(B), even_b, odd_b);
+    v[4] = vec_fma(vec_all(A * A * B * B), d[0], vec_fnma(vec_all(A * A + B * B), d[2], d[4]));
+}
+
+/* Rows [top, bottom) and columns [left, right) of a tile's inputs that lie inside the map. */
+struct window {
+    int top, bottom, left, right;
+};
+
+ALWAYS_INLINE vec load_input(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, int y, int x,
+                             const bool whole)
+{
+    if (whole || (x >= inside->left && x < inside->right && y >= inside->top && y < inside->bottom))
+        return vec_load(in + y * row_stride + x * pixel_stride);
+    return vec_zero();
+}
+
+/* V of one tile for one vector of channels: point p at out + slot(p) * TILES * CHUNK. `in` is the tile's first input, which need not
+ * exist; `whole`: all of them do. */
+ALWAYS_INLINE void transform_input(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, float *out,
+                                   const bool whole)
+{
+    vec half[EVEN][IN];
+
+    UNROLL(9)
+    for (int x = 0; x < IN; x++) {
+        vec d[EVEN], v[EVEN];
+        UNROLL(5)
+        for (int y = 0; y < EVEN; y++)
+            d[y] = load_input(in, row_stride, pixel_stride, inside, 2 * y, x, whole);
+        even_line(d, v);
+        UNROLL(5)
+        for (int y = 0; y < EVEN; y++)
+            half[y][x] = v[y];
+    }
+    UNROLL(9)
+    for (int y = 0; y < IN; y++) {
+        vec even[EVEN], v[IN];
+        UNROLL(9)
+        for (int x = 0; x < IN; x++) {
+            vec value = y < EVEN ? half[y][x] : load_input(in, row_stride, pixel_stride, inside, 2 * (y - EVEN) + 1, x, whole);
+            if (x % 2 == 0)
+                even[x / 2] = value;
+            else
+                v[EVEN + x / 2] = value;
+        }
+        even_line(even, v);
+        UNROLL(9)
+        for (int x = 0; x < IN; x++)
+            vec_store(out + slot(y, x) * TILES * CHUNK, v[x]);
+    }
+}
+
+static void transform_whole(const float *in, int64_t row_stride, int64_t pixel_stride, float *out)
+{
+    transform_input(in, row_stride, pixel_stride, NULL, out, true);
+}
+
+static void transform_part(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, float *out)
+{
+    transform_input(in, row_stride, pixel_stride, inside, out, false);
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------------------- */
+
+/* M (rows, lanes) = V (chunks)(rows, CHUNK) U (in_channels, lanes). `chunk` floats lie between chunks of V. */
+ALWAYS_INLINE void multiply_rows(const float *in, int64_t chunk, int chunk_count, const float *weight, float *out, const int rows)
+{
+    vec sum[ROWS];
+
+    UNROLL(14)
+    for (int r = 0; r < rows; r++)
+        sum[r] = vec_zero();
+    for (int c = 0; c < chunk_count; c++, in += chunk)
+        for (int i = 0; i < CHUNK; i++, weight += VEC_WIDTH) {
+            vec w = vec_load(weight);
+            UNROLL(14)
+            for (int r = 0; r < rows; r++)
+                sum[r] = vec_fma(vec_all(in[r * CHUNK + i]), w, sum[r]);
+        }
+    UNROLL(14)
+    for (int r = 0; r < rows; r++)
+        vec_store(out + r * VEC_WIDTH, sum[r]);
+}
+
+/* All points for one vector of outputs. */
+static void multiply(const float *in, int chunk_count, const float *weight, float *out)
+{
+    const int64_t chunk = (int64_t)POINTS * TILES * CHUNK, weight_floats = (int64_t)chunk_count * CHUNK * VEC_WIDTH;
+
+    for (int index = 0; index < WEIGHTS; index++, weight += weight_floats) {
+        int rows = (index / SIDE_WEIGHTS < EVEN ? 1 : OUT) * (index % SIDE_WEIGHTS < EVEN ? 1 : OUT) * TILES;
+        if (rows == TILES)
+            multiply_rows(in, chunk, chunk_count, weight, out, TILES);
+        for (int row = 0; rows > TILES && row < rows; row += ROWS)
+            multiply_rows(in + row * CHUNK, chunk, chunk_count, weight, out + row * VEC_WIDTH, ROWS);
+        in += rows * CHUNK;
+        out += rows * VEC_WIDTH;
+    }
+}
+
+/* ---- outputs ----------------------------------------------------------------------------------------------------------- */
+
+ALWAYS_INLINE void output_line(const vec m[IN], vec y[OUT])
+{
+    vec even_a = m[0] + m[1], odd_a = m[0] - m[1];
+    vec even_b = m[2] + m[3], odd_b = m[2] - m[3];
+
+    y[0] = even_a + even_b + m[5];
+    y[1] = vec_fma(vec_all(A), odd_a, vec_fma(vec_all(B), odd_b, m[6]));
+    y[2] = vec_fma(vec_all(A * A), even_a, vec_fma(vec_all(B * B), even_b, m[7]));
+    y[3] = vec_fma(vec_all(A * A * A), odd_a, vec_fma(vec_all(B * B * B), odd_b, m[4] + m[8]));
+}
+
+/* Where the results of a tile go: its first pixel, how far rows and pixels are apart, how much of it exists. */
+struct tile_output {
+    float *out;
+    int64_t out_row, out_pixel;
+    const float *residual; /* or NULL */
+    int64_t residual_row, residual_pixel;
+    int rows, columns, lanes;
+    vec bias, floor;
+};
+
+/* A^T m A, then bias, residual and relu. `m` is the tile's slot 0 in M. `whole`: all of the outputs and lanes exist. */
+ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to, const bool whole)
+{
+    vec half[OUT][IN];
+
+    UNROLL(9)
+    for (int x = 0; x < IN; x++) {
+        vec in[IN], y[OUT];
+        UNROLL(9)
+        for (int i = 0; i < IN; i++)
+            in[i] = vec_load(m + slot(i, x) * TILES * VEC_WIDTH);
+        output_line(in, y);
+        UNROLL(4)
+        for (int i = 0; i < OUT; i++)
+            half[i][x] = y[i];
+    }
+    UNROLL(4)
+    for (int y = 0; y < OUT; y++) {
+        vec line[OUT];
+        if (!whole && y >= to->rows)
+            break;
+        output_line(half[y], line);
+        UNROLL(4)
+        for (int x = 0; x < OUT; x++) {
+            if (!whole && x >= to->columns)
+                break;
+            vec result = line[x] + to->bias;
+            if (to->residual) {
+                const float *add = to->residual + y * to->residual_row + x * to->residual_pixel;
+                result = result + (whole ? vec_load(add) : vec_load_first(add, to->lanes));
+            }
+            result = vec_max(result, to->floor);
+            float *out = to->out + y * to->out_row + x * to->out_pixel;
+            if (whole)
+                vec_store(out, result);
+            else
+                vec_store_first(out, result, to->lanes);
+        }
+    }
+}
+
+static void finish_whole(const float *m, const struct tile_output *to)
+{
+    transform_output(m, to, true);
+}
+
+static void finish_part(const float *m, const struct tile_output *to)
+{
+    transform_output(m, to, false);
+}
+
+/* ---- a set ------------------------------------------------------------------------------------------------------------- */
+
+/* Where a tile's outputs begin. */
+struct tile {
+    int image, y, x;
+};
+
+static struct tile tile_at(const struct blocking *b, int index)
+{
+    int in_image = index % (b->tile_rows * b->tile_columns);
+    return (struct tile){
+        .image = index / (b->tile_rows * b->tile_columns),
+        .y = in_image / b->tile_columns * OUT,
+        .x = in_image % b->tile_columns * OUT,
+    };
+}
+
+static void transform_tile(const struct conv_call *call, struct tile tile, float *input)
+{
+    const struct conv_shape *s = call->shape;
+    const struct map_view *map = &call->sources[0];
+    int y = 2 * tile.y - s->padding, x = 2 * tile.x - s->padding;
+    struct window inside = {
+        .top = y < 0 ? -y : 0,
+        .bottom = s->in_height - y,
+        .left = x < 0 ? -x : 0,
+        .right = s->in_width - x,
+    };
+    bool whole = y >= 0 && x >= 0 && s->in_height - y >= IN && s->in_width - x >= IN;
+    int64_t row_stride = s->in_width * map->pixel_stride;
+    const float *in = map->data + (((int64_t)tile.image * s->in_height + y) * s->in_width + x) * map->pixel_stride;
+
+    for (int channel = 0; channel < s->in_channels; channel += VEC_WIDTH) {
+        float *out = input + (int64_t)(channel / CHUNK) * POINTS * TILES * CHUNK + channel % CHUNK;
+        if (whole)
+            transform_whole(in + channel, row_stride, map->pixel_stride, out);
+        else
+            transform_part(in + channel, row_stride, map->pixel_stride, &inside, out);
+    }
+}
+
+static void finish_tile(const struct conv_call *call, struct tile tile, int channel, const float *m)
+{
+    const struct conv_shape *s = call->shape;
+    int rows = smaller(s->out_height - tile.y, OUT), columns = smaller(s->out_width - tile.x, OUT);
+    int lanes = smaller(s->out_channels - channel, VEC_WIDTH);
+    int64_t pixel = ((int64_t)tile.image * s->out_height + tile.y) * s->out_width + tile.x;
+    struct tile_output to = {
+        .out = call->out.data + pixel * call->out.pixel_stride + channel,
+        .out_row = s->out_width * call->out.pixel_stride,
+        .out_pixel = call->out.pixel_stride,
+        .residual = call->residual.data ? call->residual.data + pixel * call->residual.pixel_stride + channel : NULL,
+        .residual_row = s->out_width * call->residual.pixel_stride,
+        .residual_pixel = call->residual.pixel_stride,
+        .rows = rows,
+        .columns = columns,
+        .lanes = lanes,
+        .bias = vec_load_first(call->bias + channel, lanes),
+        .floor = vec_all(call->relu ? 0.0f : -__builtin_inff()),
+    };
+
+    if (rows == OUT && columns == OUT && lanes == VEC_WIDTH)
+        finish_whole(m, &to);
+    else
+        finish_part(m, &to);
+}
+
+struct stride2_job {
+    struct blocking blocking;
+    const struct conv_call *call;
+};
+
+/* A task is a set. In the last one tiles may be missing; what is computed in their place is dropped. */
+static void stride2_task(void *context, int task, int worker)
+{
+    const struct stride2_job *job = context;
+    const struct blocking *b = &job->blocking;
+    const struct conv_call *call = job->call;
+    int first = task * TILES, tiles = smaller(b->tile_count - first, TILES);
+    float *input = (float *)call->scratch + worker * (b->input_floats + b->product_floats), *products = input + b->input_floats;
+
+    for (int i = 0; i < tiles; i++)
+        transform_tile(call, tile_at(b, first + i), input + (int64_t)i * CHUNK);
+    for (int v = 0; v < vec_count(call->shape->out_channels); v++) {
+        multiply(input, b->chunk_count, (const float *)call->packed + v * vector_weights(call->shape), products);
+        for (int i = 0; i < tiles; i++)
+            finish_tile(call, tile_at(b, first + i), v * VEC_WIDTH, products + (int64_t)i * VEC_WIDTH);
+    }
+}
+
+static void run(const struct conv_call *call)
+{
+    struct stride2_job job = {.blocking = block(call->shape), .call = call};
+    thread_pool_run(call->pool, stride2_task, &job, job.blocking.set_count);
+}
+
+extern const struct conv_kernel ISA_NAME(winograd_stride2);
+
+const struct conv_kernel ISA_NAME(winograd_stride2) = {
+    .name = KERNEL_NAME("winograd_stride2"),
+    .winograd = OUT,
+    .supports = supports,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .scratch_bytes = scratch_bytes,
+    .cost = cost,
+    .run = run,
+};
