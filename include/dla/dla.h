@@ -27,7 +27,7 @@
  * The objects, in the order in which they build on each other:
  *
  *     dla_architecture   a row of the zoo, or a user's own: levels, channels, block ...      (plain data)
- *     dla_network        the graph that the row describes                                    (immutable)
+ *     dla_network        the graph that the row describes, or that a dla_builder makes       (immutable)
  *     dla_model          a network with its weights, labels and preprocessing                (immutable, shared by threads)
  *     dla_session        a model made ready for one input size: plan, packed weights, memory (one thread at a time)
  *     dla_image          decoded 8-bit RGB pixels
