@@ -88,5 +88,7 @@ def write(results: dict, path: pathlib.Path) -> None:
     _, after = rest.split(END)
     lines = ["", f"{results['machine']}. Medians of interleaved rounds; bold: the fastest of the others.", ""]
     for setting, models in results["settings"].items():
-        lines += _table(setting, models)
+        classifiers = {name: found for name, found in models.items() if name in MODELS}   # dense networks have a section of their own
+        if classifiers:
+            lines += _table(setting, classifiers)
     path.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after)
