@@ -82,7 +82,7 @@ static bool few_tiles(const struct blocking *b, int set_tiles, int tiles, int ve
 /* The estimate for sets of `tiles` tiles, in cycles measured on a Zen 5 core. */
 static double estimate(const struct blocking *b, const struct conv_shape *s, int threads, bool by_tiles, int tiles)
 {
-    enum { L2_BYTES = 512 * 1024, L3_BYTES = 4 * 1024 * 1024 }; /* that V and M may fill beside weights and maps */
+    enum { L2_BYTES = 512 * 1024, L3_BYTES = 6 * 1024 * 1024 }; /* that V and M may fill beside weights and maps */
     const double l3_cycles_a_line = 1.0, memory_cycles_a_line = 6.0, transforms = 200.0;
     int parts = divide_up(tiles, ROWS), sets = divide_up(b->tile_count, tiles);
     int vectors = b->vector_count < BLOCK_VECTORS ? b->vector_count : BLOCK_VECTORS;
