@@ -95,6 +95,8 @@ static const struct conv_case awkward[] = {
     {.height = 15, .width = 17, .in = 128, .out = 128, .kernel = 3, .groups = 32, .why = "grouped, 4 channels a group"},
     {.height = 16, .width = 14, .in = 128, .out = 128, .kernel = 3, .stride = 2, .groups = 32, .why = "grouped, stride 2"},
     {.height = 7, .width = 7, .in = 256, .out = 256, .kernel = 3, .groups = 32, .why = "grouped, 8 channels a group"},
+    {.height = 14, .width = 14, .in = 96, .out = 96, .kernel = 3, .groups = 3, .residual = true, .why = "grouped, 32 channels a group, read in place"},
+    {.height = 28, .width = 28, .in = 64, .out = 64, .kernel = 3, .stride = 2, .groups = 4, .why = "grouped, 16 channels a group, read in place"},
     {.height = 8, .width = 9, .in = 512, .out = 512, .kernel = 3, .groups = 32, .why = "grouped, 16 channels a group"},
     {.height = 7, .width = 7, .in = 1024, .out = 1024, .kernel = 3, .groups = 32, .why = "grouped, 32 channels a group"},
     {.height = 13, .width = 7, .in = 1024, .out = 1024, .kernel = 3, .stride = 2, .groups = 32, .why = "grouped, 32 channels, stride 2"},

@@ -17,9 +17,10 @@
  * for as many FMAs, 63 %. 7 columns divide the maps of 56, 28, 14 and 7. AVX2 has 16 registers: 2 x 4 sums + 6 + 1 + 1.
  *
  * Tiles at the left and right edge have code of their own, which neither reads nor multiplies padding. Weights of a task
- * (BLOCK_BYTES) stay in L1. Where a group fills vectors, its inputs to a tile are first copied to a compact panel: in the map they
- * lie a power of two apart (4 KB with 1024 channels), so that they would evict each other from L1, and each of their lines is
- * read VEC_WIDTH times and more. Such groups have the most weights and the fewest pixels: meanwhile the next block's are prefetched.
+ * (BLOCK_BYTES) stay in L1. Where a group fills vectors, each line of its inputs is read VEC_WIDTH times and more; in a map whose
+ * pixels lie a multiple of 2 KB apart (a planner's do not) they would evict each other from L1, and are first copied to a compact
+ * panel. So are the inputs of tiles that hang over an edge by more than the padding. Groups that fill vectors have the most weights
+ * and the fewest pixels: meanwhile the next block's weights are prefetched.
  */
 #include "cpu/conv.h"
 #include "cpu/isa/vector.h"
@@ -31,6 +32,7 @@ enum {
     BLOCK_BYTES = 20 * 1024, /* of weights: they stay in L1 beside a tile's inputs */
     TASKS_PER_THREAD = 8,
     LINE_FLOATS = 16,
+    ALIAS_FLOATS = 512, /* pixels at such distances share two of L1's sets */
     SPLIT_PAIRS = 3, /* pairs of rows a thread: with fewer, threads share channels */
     MAX_STRIDE = 2,
     MAX_IN_ROWS = (TILE_ROWS - 1) * MAX_STRIDE + 3,
@@ -217,10 +219,10 @@ struct grouped_job {
 };
 
 /* The tile's inputs, `channels` of every pixel, zeros outside the map: (MAX_IN_ROWS, MAX_IN_COLUMNS, channels). */
-static void fill_panel(const struct tile *t, int channels, float *panel)
+static void fill_panel(const struct tile *t, int in_columns, int channels, float *panel)
 {
     for (int r = t->top; r < t->bottom; r++)
-        for (int c = 0; c < MAX_IN_COLUMNS; c++) {
+        for (int c = 0; c < in_columns; c++) {
             const float *pixel = t->in + r * t->row_stride + c * t->pixel_stride;
             float *out = panel + (r * MAX_IN_COLUMNS + c) * channels;
             for (int channel = 0; channel < channels; channel += VEC_WIDTH)
@@ -271,8 +273,8 @@ static void run_tile(const struct grouped_job *job, int first_channel, int image
         .relu = call->relu,
     };
     struct tile of_panel = t;
-    int edges = edges_of(&t, (TILE_COLUMNS - 1) * s->stride + 3);
-    bool copy = !permute || edges < 0;
+    int in_columns = (TILE_COLUMNS - 1) * s->stride + 3, edges = edges_of(&t, in_columns);
+    bool aliased = !permute && map->pixel_stride % ALIAS_FLOATS == 0, copy = aliased || edges < 0;
     struct tile *tile = copy ? &of_panel : &t;
     tile_function *function = tile_functions[permute][rows - 1][s->stride - 1][edges < 0 ? INSIDE : edges];
 
@@ -280,9 +282,9 @@ static void run_tile(const struct grouped_job *job, int first_channel, int image
     of_panel.pixel_stride = unit;
     of_panel.row_stride = MAX_IN_COLUMNS * unit;
     for (int channel = first_channel; channel < last_channel; channel += VEC_WIDTH) {
-        t.in = map->data + in_pixel * map->pixel_stride + channel;
+        t.in = map->data + in_pixel * map->pixel_stride + channel - channel % unit;
         if (copy && channel % unit == 0)
-            fill_panel(&t, unit, panel);
+            fill_panel(&t, in_columns, unit, panel);
         tile->weight = (const float *)call->packed + (int64_t)channel * TAPS * group;
         tile->prefetch = prefetch + (channel - first_channel) / VEC_WIDTH * job->prefetch_floats;
         tile->bias = vec_load(call->bias + channel);
