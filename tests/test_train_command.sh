@@ -12,11 +12,13 @@ recipe=(photos --model dla46_c --size 32 --batch 4 --threads 1 --lr 0.01)
 
 # ---- SIGINT and SIGTERM finish the step, save, and say how to go on ----
 run=()
+logged=0 # lines of the log before this run
 for signal in INT TERM; do
     "$dla" train "${recipe[@]}" --epochs 100000 --output stopped "${run[@]}" >out 2>err &
     job=$!
     for _ in $(seq 600); do
-        grep -q '"step"' stopped/log.jsonl 2>/dev/null && [ -s err ] && break
+        lines=$(grep -c '"step"' stopped/log.jsonl 2>/dev/null || true)
+        [ "${lines:-0}" -gt "$logged" ] && break # it trains: the handlers are there
         sleep 0.1
     done
     kill -$signal $job
@@ -28,6 +30,7 @@ for signal in INT TERM; do
     [ -e "$(printf 'stopped/checkpoints/step-%08d.safetensors' "$step")" ] || complain "SIG$signal: no checkpoint of step $step"
     [ "${#run[@]}" = 0 ] || grep -q "resumed after step $before" err || complain "does not go on after step $before: $(cat err)"
     before=$step
+    logged=$(grep -c '"step"' stopped/log.jsonl)
     run=(--resume)
 done
 

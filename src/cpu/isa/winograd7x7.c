@@ -22,7 +22,7 @@
  * weights + 1 broadcast, which serves two FMAs; AVX2 has 8 sums. Image to planes, columns and V together take a tenth of the time.
  */
 #include "cpu/conv.h"
-#include "cpu/isa/vector.h"
+#include "cpu/isa/winograd_store.h"
 
 #include <math.h>
 
@@ -34,10 +34,10 @@ enum {
     PARTS = 2,      /* filters of OUT taps along a side */
     MAX_INPUTS = 4, /* channels */
     TILES = VEC_REGISTERS == 32 ? 14 : 8,
-    LINE = 16,            /* floats: a block of tiles and the one after it */
-    ROW_SLOTS = 8,        /* rows of the image that are kept: IN, a power of two */
-    MIN_STRIP = 4,        /* rows of tiles a task; each task transforms one more */
-    TASKS_PER_THREAD = 4  /* so that one that was held up can be helped */
+    LINE = 16,           /* floats: a block of tiles and the one after it */
+    ROW_SLOTS = 8,       /* rows of the image that are kept: IN, a power of two */
+    MIN_STRIP = 4,       /* rows of tiles a task; each task transforms one more */
+    TASKS_PER_THREAD = 4 /* so that one that was held up can be helped */
 };
 
 #define A 0.25f
@@ -331,16 +331,6 @@ ALWAYS_INLINE void output_line(const vec m[IN], vec y[OUT])
     y[3] = vec_fma(vec_all(C * C * C), odd_c, vec_fma(vec_all(B * B * B), odd_b, vec_fma(vec_all(A * A * A), odd_a, m[6])));
 }
 
-/* Where the results of a tile go: its first pixel, how far rows and pixels are apart, how much of it exists. */
-struct tile_output {
-    float *out;
-    int64_t out_row, out_pixel;
-    const float *residual; /* or NULL */
-    int64_t residual_row, residual_pixel;
-    int rows, columns, lanes;
-    vec bias, floor;
-};
-
 /* A^T m A, then bias, residual and relu. `m` is the tile's point 0 in M. `whole`: all of the outputs and lanes exist. */
 ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to, const bool whole)
 {
@@ -363,22 +353,7 @@ ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to
         if (!whole && y >= to->rows)
             break;
         output_line(half[y], line);
-        UNROLL(4)
-        for (int x = 0; x < OUT; x++) {
-            if (!whole && x >= to->columns)
-                break;
-            vec result = line[x] + to->bias;
-            if (to->residual) {
-                const float *add = to->residual + y * to->residual_row + x * to->residual_pixel;
-                result = result + (whole ? vec_load(add) : vec_load_first(add, to->lanes));
-            }
-            result = vec_max(result, to->floor);
-            float *out = to->out + y * to->out_row + x * to->out_pixel;
-            if (whole)
-                vec_store(out, result);
-            else
-                vec_store_first(out, result, to->lanes);
-        }
+        store_line(to, y, line, whole);
     }
 }
 
@@ -387,22 +362,12 @@ static void finish_block(const struct conv_call *call, int image, int tile_row, 
 {
     const struct conv_shape *s = call->shape;
     int lanes = smaller(s->out_channels - channel, VEC_WIDTH), rows = smaller(s->out_height - tile_row * OUT, OUT);
-    struct tile_output to = {
-        .out_row = s->out_width * call->out.pixel_stride,
-        .out_pixel = call->out.pixel_stride,
-        .residual_row = s->out_width * call->residual.pixel_stride,
-        .residual_pixel = call->residual.pixel_stride,
-        .rows = rows,
-        .lanes = lanes,
-        .bias = vec_load_first(call->bias + channel, lanes),
-        .floor = vec_all(call->relu ? 0.0f : -INFINITY),
-    };
+    struct tile_output to = output_of(call, channel, rows, lanes);
+
     for (int t = 0; t < tiles; t++) {
         int64_t x = (int64_t)(first_tile + t) * OUT, pixel = ((int64_t)image * s->out_height + tile_row * OUT) * s->out_width + x;
         int columns = smaller(s->out_width - (int)x, OUT);
-        to.columns = columns;
-        to.out = call->out.data + pixel * to.out_pixel + channel;
-        to.residual = call->residual.data ? call->residual.data + pixel * to.residual_pixel + channel : NULL;
+        place_output(&to, call, pixel, channel, columns);
         if (rows == OUT && columns == OUT && lanes == VEC_WIDTH)
             transform_output(m + t * VEC_WIDTH, &to, true);
         else

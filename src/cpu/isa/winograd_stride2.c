@@ -19,7 +19,7 @@
  * ROWS of them stay in registers over all input channels. Channels lie in chunks of 16, which makes all distances constants.
  */
 #include "cpu/conv.h"
-#include "cpu/isa/vector.h"
+#include "cpu/isa/winograd_store.h"
 
 enum {
     OUT = 4,        /* outputs a side of a tile */
@@ -271,16 +271,6 @@ ALWAYS_INLINE void output_line(const vec m[IN], vec y[OUT])
     y[3] = vec_fma(vec_all(A * A * A), odd_a, vec_fma(vec_all(B * B * B), odd_b, m[4] + m[8]));
 }
 
-/* Where the results of a tile go: its first pixel, how far rows and pixels are apart, how much of it exists. */
-struct tile_output {
-    float *out;
-    int64_t out_row, out_pixel;
-    const float *residual; /* or NULL */
-    int64_t residual_row, residual_pixel;
-    int rows, columns, lanes;
-    vec bias, floor;
-};
-
 /* A^T m A, then bias, residual and relu. `m` is the tile's slot 0 in M. `whole`: all of the outputs and lanes exist. */
 ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to, const bool whole)
 {
@@ -303,22 +293,7 @@ ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to
         if (!whole && y >= to->rows)
             break;
         output_line(half[y], line);
-        UNROLL(4)
-        for (int x = 0; x < OUT; x++) {
-            if (!whole && x >= to->columns)
-                break;
-            vec result = line[x] + to->bias;
-            if (to->residual) {
-                const float *add = to->residual + y * to->residual_row + x * to->residual_pixel;
-                result = result + (whole ? vec_load(add) : vec_load_first(add, to->lanes));
-            }
-            result = vec_max(result, to->floor);
-            float *out = to->out + y * to->out_row + x * to->out_pixel;
-            if (whole)
-                vec_store(out, result);
-            else
-                vec_store_first(out, result, to->lanes);
-        }
+        store_line(to, y, line, whole);
     }
 }
 
@@ -379,20 +354,9 @@ static void finish_tile(const struct conv_call *call, struct tile tile, int chan
     int rows = smaller(s->out_height - tile.y, OUT), columns = smaller(s->out_width - tile.x, OUT);
     int lanes = smaller(s->out_channels - channel, VEC_WIDTH);
     int64_t pixel = ((int64_t)tile.image * s->out_height + tile.y) * s->out_width + tile.x;
-    struct tile_output to = {
-        .out = call->out.data + pixel * call->out.pixel_stride + channel,
-        .out_row = s->out_width * call->out.pixel_stride,
-        .out_pixel = call->out.pixel_stride,
-        .residual = call->residual.data ? call->residual.data + pixel * call->residual.pixel_stride + channel : NULL,
-        .residual_row = s->out_width * call->residual.pixel_stride,
-        .residual_pixel = call->residual.pixel_stride,
-        .rows = rows,
-        .columns = columns,
-        .lanes = lanes,
-        .bias = vec_load_first(call->bias + channel, lanes),
-        .floor = vec_all(call->relu ? 0.0f : -__builtin_inff()),
-    };
+    struct tile_output to = output_of(call, channel, rows, lanes);
 
+    place_output(&to, call, pixel, channel, columns);
     if (rows == OUT && columns == OUT && lanes == VEC_WIDTH)
         finish_whole(m, &to);
     else
