@@ -110,7 +110,8 @@ static void find_roof(const dla_benchmark *b, dla_benchmark_layer *layer)
     }
 }
 
-static dla_status describe_layer(struct benchmark *made, const struct plan_step_report *step, dla_benchmark_layer *layer)
+/* A layer of the whole batch, for which the plan runs `passes` times. */
+static dla_status describe_layer(struct benchmark *made, const struct plan_step_report *step, int passes, dla_benchmark_layer *layer)
 {
     *layer = (dla_benchmark_layer){
         .name = arena_copy_string(&made->arena, step->name),
@@ -125,10 +126,10 @@ static dla_status describe_layer(struct benchmark *made, const struct plan_step_
         .window = step->shape != NULL ? step->shape->kernel : 0,
         .stride = step->shape != NULL ? step->shape->stride : 0,
         .groups = step->shape != NULL ? step->shape->groups : 0,
-        .gflop = 2e-9 * step->multiply_adds,
-        .computed_gflop = 2e-9 * step->products,
-        .weight_bytes = step->weight_bytes,
-        .map_bytes = step->map_bytes,
+        .gflop = 2e-9 * step->multiply_adds * passes,
+        .computed_gflop = 2e-9 * step->products * passes,
+        .weight_bytes = step->weight_bytes * passes,
+        .map_bytes = step->map_bytes * passes,
     };
     if (layer->name == NULL)
         return status_out_of_memory(strlen(step->name) + 1, "the layers of a benchmark");
@@ -140,7 +141,7 @@ static dla_status describe_layer(struct benchmark *made, const struct plan_step_
 static dla_status measure_layers(struct benchmark *made, const struct subject *subject, double seconds)
 {
     struct plan *plan = session_plan(subject->session);
-    int steps = plan_step_count(plan);
+    int steps = plan_step_count(plan), passes = session_passes(subject->session);
     double wanted = seconds / 3.0 * 1e3 / made->public.median_ms;
     int runs = wanted < MIN_LAYER_RUNS ? MIN_LAYER_RUNS : wanted > MAX_LAYER_RUNS ? MAX_LAYER_RUNS : (int)wanted;
     dla_benchmark_layer *layers = arena_allocate_array(&made->arena, (size_t)steps, sizeof *layers);
@@ -149,18 +150,18 @@ static dla_status measure_layers(struct benchmark *made, const struct subject *s
     if (layers == NULL || times == NULL)
         return status_out_of_memory((size_t)steps * (size_t)runs * sizeof *times, "the times of layers");
     for (int run = 0; run < runs; run++) {
-        memcpy(plan_input(plan), subject->input, (size_t)subject->input_floats * sizeof(float));
+        memcpy(plan_input(plan), subject->input, (size_t)(subject->input_floats / passes) * sizeof(float));
         plan_run_timed(plan, times + (size_t)run * (size_t)steps);
     }
     step_times = times + (size_t)runs * (size_t)steps;
     for (int i = 0; i < steps; i++) {
         struct plan_step_report step = plan_step_report(plan, i);
-        dla_status status = describe_layer(made, &step, &layers[i]);
+        dla_status status = describe_layer(made, &step, passes, &layers[i]);
         if (status != DLA_OK)
             return status;
         for (int run = 0; run < runs; run++)
             step_times[run] = times[(size_t)run * (size_t)steps + (size_t)i];
-        layers[i].ms = 1e3 * median_of(step_times, runs);
+        layers[i].ms = 1e3 * passes * median_of(step_times, runs);
     }
     made->public.layers = layers;
     made->public.layer_count = (size_t)steps;
@@ -191,7 +192,9 @@ static dla_status measure(struct subject *subject, const dla_benchmark_options *
     b->weight_bytes = memory.weight_bytes;
     b->scratch_bytes = memory.scratch_bytes;
     if ((options->layers && (status = measure_bandwidths(isa, pool, &b->limits)) != DLA_OK)
-        || (status = benchmark_time(made, isa, pool, run_once, subject, gflop_of(plan), options->seconds)) != DLA_OK)
+        || (status =
+                benchmark_time(made, isa, pool, run_once, subject, session_passes(subject->session) * gflop_of(plan), options->seconds))
+               != DLA_OK)
         return status;
     return options->layers ? measure_layers(made, subject, options->seconds) : DLA_OK;
 }

@@ -1,6 +1,9 @@
 /* session.c - a model made ready for one input size: a plan, and the borders where the maps of others are NCHW.
  *
  *     caller's (batch, channels, height, width) ──▶ plan's NHWC input ──▶ plan_run ──▶ outputs, turned back
+ *
+ * A batch goes through the plan some images at a time, as few as keep the threads busy: what one step writes is then still in cache
+ * when the next one reads it, which is worth more than reading the weights once for all (docs/performance.md, "Batches").
  */
 #include "tasks/session.h"
 #include "base/memory.h"
@@ -21,6 +24,7 @@ struct session_map {
 struct dla_session {
     struct plan *plan;
     int batch, height, width;
+    int pass; /* images that go through the plan at a time; divides batch */
     struct session_map inputs[GRAPH_MAX_INPUTS];
     size_t input_count;
     struct session_map *outputs;
@@ -68,18 +72,32 @@ static dla_status choose_maps(dla_session *session, const struct graph *graph, c
         const char *name = options->feature_count > 0 ? options->features[i] : "output";
         values[i] = graph_find_value(graph, name);
         if (values[i] == NO_VALUE)
-            return status_set(DLA_ERROR_NOT_FOUND, "the network has no feature map '%s'; there are level0 to level%d, output, and every "
-                              "node that `dla info` draws, such as level2.root", name, DLA_LEVEL_COUNT - 1);
+            return status_set(DLA_ERROR_NOT_FOUND,
+                              "the network has no feature map '%s'; there are level0 to level%d, output, and every "
+                              "node that `dla info` draws, such as level2.root",
+                              name, DLA_LEVEL_COUNT - 1);
         status = describe_map(session, graph, sizes, values[i], name, &session->outputs[i]);
     }
     return status;
+}
+
+/* The most images that divide the batch and do not have more pixels than the threads want: half of 224 x 224 each. */
+static int images_a_pass(const dla_session_options *options)
+{
+    const int64_t pixels_a_thread = 224 * 224 / 2;
+    int64_t image = (int64_t)options->height * options->width, wanted = options->threads * pixels_a_thread;
+    int pass = options->batch;
+
+    while (pass > 1 && (options->batch % pass != 0 || pass * image > wanted))
+        pass--;
+    return pass;
 }
 
 static dla_status build(dla_session *session, const dla_model *model, const dla_session_options *options)
 {
     const struct graph *graph = &model->network->graph;
     struct plan_options plan_options = {
-        .batch = options->batch,
+        .batch = images_a_pass(options),
         .height = options->height,
         .width = options->width,
         .threads = options->threads,
@@ -89,6 +107,7 @@ static dla_status build(dla_session *session, const dla_model *model, const dla_
     };
 
     session->batch = options->batch;
+    session->pass = plan_options.batch;
     session->height = options->height;
     session->width = options->width;
     session->input_count = (size_t)graph->input_count;
@@ -192,8 +211,8 @@ static void interleave_row(const float *in, int64_t plane, int channels, int wid
 
 struct input_job {
     const struct session_map *map;
-    const float *in; /* (batch, channels, height, width) */
-    float *out;      /* (batch, height, width, channels) */
+    const float *in; /* (images, channels, height, width) */
+    float *out;      /* (images, height, width, channels) */
 };
 
 /* A task is a row of an image. */
@@ -204,25 +223,31 @@ static void interleave_task(void *context, int task, int worker)
     int64_t plane = (int64_t)height * width, image = task / height, row = task % height;
     (void)worker;
 
-    interleave_row(job->in + image * channels * plane + row * width, plane, channels, width, job->out + (image * plane + row * width) * channels);
+    interleave_row(job->in + image * channels * plane + row * width, plane, channels, width,
+                   job->out + (image * plane + row * width) * channels);
 }
 
-static void read_input(dla_session *session, size_t index, dla_layout layout, const float *input)
+static size_t image_floats(const struct session_map *map)
+{
+    return (size_t)map->size.height * (size_t)map->size.width * (size_t)map->channels;
+}
+
+/* The images of a pass, from `first` on. */
+static void read_input(dla_session *session, size_t index, dla_layout layout, int first, const float *input)
 {
     const struct session_map *map = &session->inputs[index];
-    struct input_job job = {map, input, plan_input_at(session->plan, (int)index)};
-    size_t floats = (size_t)session->batch * (size_t)map->size.height * (size_t)map->size.width * (size_t)map->channels;
+    struct input_job job = {map, input + (size_t)first * image_floats(map), plan_input_at(session->plan, (int)index)};
 
     if (layout == DLA_LAYOUT_NHWC)
-        memcpy(job.out, input, floats * sizeof *input);
+        memcpy(job.out, job.in, (size_t)session->pass * image_floats(map) * sizeof *input);
     else
-        thread_pool_run(plan_thread_pool(session->plan), interleave_task, &job, session->batch * map->size.height);
+        thread_pool_run(plan_thread_pool(session->plan), interleave_task, &job, session->pass * map->size.height);
 }
 
 struct output_job {
     const struct session_map *output;
     dla_layout layout;
-    const float *in; /* (batch, height, width, channels), pixels in_stride floats apart */
+    const float *in; /* (images, height, width, channels), pixels in_stride floats apart */
     int64_t in_stride;
     float *out; /* in the layout */
 };
@@ -250,23 +275,26 @@ static void output_task(void *context, int task, int worker)
                 out[channel * plane + x] = in[x * job->in_stride + channel];
 }
 
-static void write_output(const dla_session *session, size_t index, dla_layout layout, float *out)
+static void write_output(const dla_session *session, size_t index, dla_layout layout, int first, float *out)
 {
-    struct output_job job = {.output = &session->outputs[index], .layout = layout, .out = out};
+    struct output_job job = {.output = &session->outputs[index], .layout = layout};
 
+    job.out = out + (size_t)first * image_floats(job.output);
     job.in = plan_output(session->plan, (int)index, &job.in_stride);
-    thread_pool_run(plan_thread_pool(session->plan), output_task, &job, session->batch * job.output->size.height);
+    thread_pool_run(plan_thread_pool(session->plan), output_task, &job, session->pass * job.output->size.height);
 }
 
 dla_status dla_session_run_maps(dla_session *session, dla_layout layout, const float *const *inputs, float *const *outputs)
 {
     if (layout != DLA_LAYOUT_NCHW && layout != DLA_LAYOUT_NHWC)
         return status_set(DLA_ERROR_ARGUMENT, "layout %d; it is DLA_LAYOUT_NCHW or DLA_LAYOUT_NHWC", (int)layout);
-    for (size_t i = 0; i < session->input_count; i++)
-        read_input(session, i, layout, inputs[i]);
-    plan_run(session->plan);
-    for (size_t i = 0; i < session->output_count; i++)
-        write_output(session, i, layout, outputs[i]);
+    for (int first = 0; first < session->batch; first += session->pass) {
+        for (size_t i = 0; i < session->input_count; i++)
+            read_input(session, i, layout, first, inputs[i]);
+        plan_run(session->plan);
+        for (size_t i = 0; i < session->output_count; i++)
+            write_output(session, i, layout, first, outputs[i]);
+    }
     return DLA_OK;
 }
 
@@ -285,4 +313,9 @@ struct thread_pool *session_thread_pool(const dla_session *session)
 struct plan *session_plan(const dla_session *session)
 {
     return session->plan;
+}
+
+int session_passes(const dla_session *session)
+{
+    return session->batch / session->pass;
 }

@@ -11,4 +11,7 @@ struct thread_pool *session_thread_pool(const dla_session *session);
 struct plan;
 struct plan *session_plan(const dla_session *session);
 
+/* How often a run of the session runs the plan, each time for as many images of the batch. */
+int session_passes(const dla_session *session);
+
 #endif
