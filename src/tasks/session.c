@@ -3,7 +3,8 @@
  *     caller's (batch, channels, height, width) ──▶ plan's NHWC input ──▶ plan_run ──▶ outputs, turned back
  *
  * A batch goes through the plan some images at a time, as few as keep the threads busy: what one step writes is then still in cache
- * when the next one reads it, which is worth more than reading the weights once for all (docs/performance.md, "Batches").
+ * when the next one reads it, which is worth more than reading the weights once for all, unless they outweigh the maps
+ * (docs/performance.md, "Batches").
  */
 #include "tasks/session.h"
 #include "base/memory.h"
@@ -59,13 +60,12 @@ static dla_status describe_map(dla_session *session, const struct graph *graph, 
     return map->name ? DLA_OK : status_out_of_memory(strlen(name) + 1, "the name of a feature map");
 }
 
-/* Names and shapes of inputs and outputs, and the outputs' values. */
-static dla_status choose_maps(dla_session *session, const struct graph *graph, const dla_session_options *options, value *values)
+/* Names and shapes of inputs and outputs, and the outputs' values. sizes: of all maps. */
+static dla_status choose_maps(dla_session *session, const struct graph *graph, const dla_session_options *options,
+                              const struct map_size *sizes, value *values)
 {
-    struct map_size *sizes = arena_allocate_array(&session->arena, (size_t)graph->node_count, sizeof *sizes);
-    if (!sizes)
-        return status_out_of_memory((size_t)graph->node_count * sizeof *sizes, "the sizes of a network's maps");
-    dla_status status = graph_infer_sizes(graph, session->height, session->width, sizes);
+    dla_status status = DLA_OK;
+
     for (size_t i = 0; i < session->input_count && status == DLA_OK; i++)
         status = describe_map(session, graph, sizes, graph->inputs[i], graph->nodes[graph->inputs[i]].name, &session->inputs[i]);
     for (size_t i = 0; i < session->output_count && status == DLA_OK; i++) {
@@ -81,13 +81,33 @@ static dla_status choose_maps(dla_session *session, const struct graph *graph, c
     return status;
 }
 
+/* Whether the convolutions' weights are so many more bytes than an image's maps, written and read once, that they should be read once
+ * for the whole batch. The factor lies between dla102 (1.17), which does not mind, and dla34 (1.57). */
+static bool weights_outweigh_maps(const struct graph *graph, const struct map_size *sizes)
+{
+    const double enough = 1.25;
+    double weights = 0.0, maps = 0.0;
+
+    for (int i = 0; i < graph->node_count; i++) {
+        const struct node *node = &graph->nodes[i];
+        if (node->op != OP_CONV2D)
+            continue;
+        const struct conv_params *p = &node->as.conv;
+        weights += (double)node->channels * graph->nodes[node->inputs[0]].channels / p->groups * p->kernel * p->kernel;
+        maps += 2.0 * node->channels * sizes[i].height * sizes[i].width;
+    }
+    return weights > enough * maps;
+}
+
 /* The most images that divide the batch and do not have more pixels than the threads want: half of 224 x 224 each. */
-static int images_a_pass(const dla_session_options *options)
+static int images_a_pass(const dla_session_options *options, const struct graph *graph, const struct map_size *sizes)
 {
     const int64_t pixels_a_thread = 224 * 224 / 2;
     int64_t image = (int64_t)options->height * options->width, wanted = options->threads * pixels_a_thread;
     int pass = options->batch;
 
+    if (weights_outweigh_maps(graph, sizes))
+        return pass;
     while (pass > 1 && (options->batch % pass != 0 || pass * image > wanted))
         pass--;
     return pass;
@@ -97,7 +117,6 @@ static dla_status build(dla_session *session, const dla_model *model, const dla_
 {
     const struct graph *graph = &model->network->graph;
     struct plan_options plan_options = {
-        .batch = images_a_pass(options),
         .height = options->height,
         .width = options->width,
         .threads = options->threads,
@@ -107,18 +126,20 @@ static dla_status build(dla_session *session, const dla_model *model, const dla_
     };
 
     session->batch = options->batch;
-    session->pass = plan_options.batch;
     session->height = options->height;
     session->width = options->width;
     session->input_count = (size_t)graph->input_count;
     session->output_count = options->feature_count > 0 ? options->feature_count : 1;
     session->outputs = arena_allocate_array(&session->arena, session->output_count, sizeof *session->outputs);
     value *values = arena_allocate_array(&session->arena, session->output_count, sizeof *values);
-    if (!session->outputs || !values)
-        return status_out_of_memory(session->output_count * sizeof *session->outputs, "a session's outputs");
-    dla_status status = choose_maps(session, graph, options, values);
-    if (status != DLA_OK || (status = isa_choose(&plan_options.isa)) != DLA_OK)
+    struct map_size *sizes = arena_allocate_array(&session->arena, (size_t)graph->node_count, sizeof *sizes);
+    if (!session->outputs || !values || !sizes)
+        return status_out_of_memory((size_t)graph->node_count * sizeof *sizes, "the maps of a network");
+    dla_status status = graph_infer_sizes(graph, session->height, session->width, sizes);
+    if (status != DLA_OK || (status = choose_maps(session, graph, options, sizes, values)) != DLA_OK
+        || (status = isa_choose(&plan_options.isa)) != DLA_OK)
         return status;
+    session->pass = plan_options.batch = images_a_pass(options, graph, sizes);
     return plan_create(graph, &model->weights, &plan_options, values, (int)session->output_count, &session->plan);
 }
 
