@@ -11,6 +11,7 @@
  * Convolutions of many narrow groups (groups_isa.h) take lanes as input channels and the spread copies of out_gradient.
  */
 #include "cpu/isa/groups_isa.h"
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/training_isa.h"
 
 enum {
@@ -22,16 +23,6 @@ struct frame {
     int before_y, before_x; /* zero rows above, columns to the left */
     int height, width;      /* with the frame */
 };
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t aligned(int64_t floats)
-{
-    return (floats + 15) / 16 * 16;
-}
 
 /* Room for every out_gradient coordinate that any input coordinate, rounded up to whole tiles, asks for. */
 static struct frame frame_of(const struct conv_shape *s)

@@ -26,6 +26,7 @@
  * groups differ.
  */
 #include "cpu/conv.h"
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/vector.h"
 
 #include <math.h>
@@ -57,11 +58,6 @@ struct blocking {
     int64_t row_floats, plane_floats, strip_floats;
     int blocks_per_task, tasks_per_strip;
 };
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
 
 static struct blocking block(const struct conv_shape *shape, int threads)
 {
@@ -152,11 +148,6 @@ static size_t packed_bytes(const struct conv_shape *shape)
 static int larger(int a, int b)
 {
     return a > b ? a : b;
-}
-
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
 }
 
 static void pack(const struct conv_shape *shape, const float *weight, /* (out_channels, in_channels / groups, kernel, kernel) */

@@ -16,16 +16,12 @@
  * three channels, which stay in L1 together with the 9 KB of weights.
  */
 #include "cpu/conv.h"
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/vector.h"
 
 #include <math.h>
 
 enum { KERNEL = 7, MAX_INPUTS = 4, PIXELS = 16, STRIP_ROWS = 4, STRIP_IN_ROWS = STRIP_ROWS + KERNEL - 1, CACHE_LINE = 64 };
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
 
 static bool supports(const struct conv_shape *s)
 {

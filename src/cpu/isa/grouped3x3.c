@@ -23,6 +23,7 @@
  * and the fewest pixels: meanwhile the next block's weights are prefetched.
  */
 #include "cpu/conv.h"
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/vector.h"
 
 enum {
@@ -38,16 +39,6 @@ enum {
     MAX_IN_ROWS = (TILE_ROWS - 1) * MAX_STRIDE + 3,
     MAX_IN_COLUMNS = (TILE_COLUMNS - 1) * MAX_STRIDE + 3
 };
-
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
-}
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
 
 static bool supports(const struct conv_shape *s)
 {

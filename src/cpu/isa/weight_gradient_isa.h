@@ -3,6 +3,7 @@
 #define DLA_CPU_ISA_WEIGHT_GRADIENT_ISA_H
 
 #include "cpu/isa/groups_isa.h"
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/training_isa.h"
 
 enum {
@@ -18,17 +19,6 @@ void ISA_NAME(groups_gradient)(const struct conv_weight_gradient_call *call);
 bool ISA_NAME(rows_gradient_supports)(const struct conv_shape *shape);
 size_t ISA_NAME(rows_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
 void ISA_NAME(rows_gradient)(const struct conv_weight_gradient_call *call);
-
-static inline int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
-/* Floats, rounded up to whole cache lines. */
-static inline int64_t aligned(int64_t floats)
-{
-    return (floats + 15) / 16 * 16;
-}
 
 /* Rows of the padded input that `rows` output rows read. */
 static inline int input_rows(const struct conv_shape *s, int rows)

@@ -31,6 +31,7 @@
  * winograd4x4_half stores the taps in float16, which halves what is read from memory where a map is so small that this is
  * what takes the time; the arithmetic is float32.
  */
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/winograd_tile.h"
 
 enum { CACHE_LINE = 64 };
@@ -50,11 +51,6 @@ struct blocking {
     double cycles;                                                     /* estimate, of the thread that has most to do */
     int64_t table_floats, input_floats, product_floats, worker_floats; /* scratch: chunk table, V, M, all of a worker's */
 };
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
 
 static int64_t round_up(int64_t n, int64_t unit)
 {

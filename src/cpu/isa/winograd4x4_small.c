@@ -11,6 +11,7 @@
  *
  * U streams from L2 once a set: 3.5 to 7 cycles of products for each of its lines.
  */
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/winograd_tile.h"
 
 enum {
@@ -25,16 +26,6 @@ struct blocking {
     bool in_place;                                      /* M over V */
     int64_t point_weights, input_floats, worker_floats; /* U of a block's point, V, V and M */
 };
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
-}
 
 static struct blocking block(const struct conv_shape *s)
 {

@@ -22,6 +22,7 @@
  * weights + 1 broadcast, which serves two FMAs; AVX2 has 8 sums. Image to planes, columns and V together take a tenth of the time.
  */
 #include "cpu/conv.h"
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/winograd_store.h"
 
 #include <math.h>
@@ -43,16 +44,6 @@ enum {
 #define A 0.25f
 #define B 0.875f
 #define C 2.0f
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
-}
 
 /* What does not depend on a call's data. Sizes in floats. */
 struct blocking {
@@ -353,7 +344,7 @@ ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to
         if (!whole && y >= to->rows)
             break;
         output_line(half[y], line);
-        store_line(to, y, line, whole);
+        store_line(to, y, line, OUT, whole);
     }
 }
 

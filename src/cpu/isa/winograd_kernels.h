@@ -9,6 +9,7 @@
 #ifndef DLA_CPU_ISA_WINOGRAD_KERNELS_H
 #define DLA_CPU_ISA_WINOGRAD_KERNELS_H
 
+#include "cpu/isa/winograd_store.h"
 #include "cpu/isa/winograd_transform.h"
 
 enum {
@@ -353,20 +354,10 @@ static few_function *const few_functions[WINOGRAD_IN][2] = {
 
 #endif
 
-/* Where the results of a tile go: its first pixel, how far rows and pixels are apart, how much of it exists. */
-struct tile_output {
-    float *out;
-    int64_t out_row, out_pixel;
-    const float *residual; /* or NULL */
-    int64_t residual_row, residual_pixel;
-    int rows, columns, lanes;
-    bool relu;
-};
-
 /* A^T m A for one vector of channels, then bias, residual and relu. `m` is the tile's point 0 in M. `whole`: all of the 4 x 4 outputs
  * and of the vector's lanes exist. */
-ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, vec bias, const struct tile_output *to,
-                                    const struct narrow narrow, const bool whole)
+ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, const struct tile_output *to, const struct narrow narrow,
+                                    const bool whole)
 {
     const int high = narrow.y ? NARROW_OUT : WINOGRAD_OUT, wide = narrow.x ? NARROW_OUT : WINOGRAD_OUT;
     vec half[WINOGRAD_OUT][WINOGRAD_IN];
@@ -388,7 +379,6 @@ ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, vec bi
         for (int i = 0; i < high; i++)
             half[i][x] = y[i];
     }
-    vec floor = to->relu ? vec_zero() : vec_all(-__builtin_inff());
     UNROLL(4)
     for (int y = 0; y < high; y++) {
         vec line[WINOGRAD_OUT];
@@ -398,32 +388,17 @@ ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, vec bi
             winograd_narrow_output_line(half[y], line);
         else
             winograd_output_line(half[y], line);
-        UNROLL(4)
-        for (int x = 0; x < wide; x++) {
-            if (!whole && x >= to->columns)
-                break;
-            vec result = line[x] + bias;
-            if (to->residual) {
-                const float *add = to->residual + y * to->residual_row + x * to->residual_pixel;
-                result = result + (whole ? vec_load(add) : vec_load_first(add, to->lanes));
-            }
-            result = vec_max(result, floor);
-            float *out = to->out + y * to->out_row + x * to->out_pixel;
-            if (whole)
-                vec_store(out, result);
-            else
-                vec_store_first(out, result, to->lanes);
-        }
+        store_line(to, y, line, wide, whole);
     }
 }
 
-typedef void output_function(const float *m, int64_t point_stride, vec bias, const struct tile_output *to);
+typedef void output_function(const float *m, int64_t point_stride, const struct tile_output *to);
 
 #define OUTPUT_FUNCTION(shape)                                                                                                             \
-    static void output_##shape(const float *m, int64_t point_stride, vec bias, const struct tile_output *to)                               \
+    static void output_##shape(const float *m, int64_t point_stride, const struct tile_output *to)                                         \
     {                                                                                                                                      \
         const struct narrow narrow = {.y = ((shape)&2) != 0, .x = ((shape)&1) != 0};                                                       \
-        transform_output(m, point_stride, bias, to, narrow, (shape) == WHOLE_TILE);                                                        \
+        transform_output(m, point_stride, to, narrow, (shape) == WHOLE_TILE);                                                              \
     }
 OUTPUT_FUNCTION(0)
 OUTPUT_FUNCTION(1)

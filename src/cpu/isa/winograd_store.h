@@ -1,11 +1,9 @@
-/* winograd_store.h - the end of a Winograd tile of 4 x 4 outputs: bias, residual, relu, and into the map. */
+/* winograd_store.h - the end of a Winograd tile of at most 4 x 4 outputs: bias, residual, relu, and into the map. */
 #ifndef DLA_CPU_ISA_WINOGRAD_STORE_H
 #define DLA_CPU_ISA_WINOGRAD_STORE_H
 
 #include "cpu/conv.h"
 #include "cpu/isa/vector.h"
-
-enum { STORE_COLUMNS = 4 };
 
 /* Where the results of a tile go: its first pixel, how far rows and pixels are apart, how much of it exists. */
 struct tile_output {
@@ -40,11 +38,11 @@ static inline void place_output(struct tile_output *to, const struct conv_call *
     to->residual = call->residual.data ? call->residual.data + pixel * to->residual_pixel + channel : NULL;
 }
 
-/* Row y of a tile. `whole`: all of its columns and lanes exist. */
-ALWAYS_INLINE void store_line(const struct tile_output *to, int y, const vec line[STORE_COLUMNS], const bool whole)
+/* Row y of a tile, `columns` of it at most. `whole`: all of them, and all lanes, exist. */
+ALWAYS_INLINE void store_line(const struct tile_output *to, int y, const vec *line /* (columns) */, const int columns, const bool whole)
 {
     UNROLL(4)
-    for (int x = 0; x < STORE_COLUMNS; x++) {
+    for (int x = 0; x < columns; x++) {
         if (!whole && x >= to->columns)
             break;
         vec result = line[x] + to->bias;

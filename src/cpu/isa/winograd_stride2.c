@@ -19,6 +19,7 @@
  * ROWS of them stay in registers over all input channels. Channels lie in chunks of 16, which makes all distances constants.
  */
 #include "cpu/conv.h"
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/winograd_store.h"
 
 enum {
@@ -38,16 +39,6 @@ enum {
 
 #define A 0.375f
 #define B 1.25f
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
-}
 
 struct blocking {
     int tile_rows, tile_columns, tile_count; /* of an image, of all images */
@@ -293,7 +284,7 @@ ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to
         if (!whole && y >= to->rows)
             break;
         output_line(half[y], line);
-        store_line(to, y, line, whole);
+        store_line(to, y, line, OUT, whole);
     }
 }
 

@@ -3,6 +3,7 @@
 #define DLA_CPU_ISA_WINOGRAD_TILE_H
 
 #include "cpu/conv.h"
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/winograd_kernels.h"
 
 /* Where a tile lies. */
@@ -43,25 +44,15 @@ static void finish_tile(const struct conv_call *call, const struct tile *tile, i
 {
     const struct conv_shape *s = call->shape;
     int shape = 2 * tile->narrow.y + tile->narrow.x;
-    int rows = s->out_height - tile->y < WINOGRAD_OUT ? s->out_height - tile->y : WINOGRAD_OUT;
-    int columns = s->out_width - tile->x < WINOGRAD_OUT ? s->out_width - tile->x : WINOGRAD_OUT;
+    int rows = smaller(s->out_height - tile->y, WINOGRAD_OUT), columns = smaller(s->out_width - tile->x, WINOGRAD_OUT);
     bool whole = rows == WINOGRAD_OUT && columns == WINOGRAD_OUT; /* read back from `to`, both at once, they would wait for all stores */
     int64_t pixel = ((int64_t)tile->image * s->out_height + tile->y) * s->out_width + tile->x;
-    struct tile_output to = {
-        .out_row = s->out_width * call->out.pixel_stride,
-        .out_pixel = call->out.pixel_stride,
-        .residual_row = s->out_width * call->residual.pixel_stride,
-        .residual_pixel = call->residual.pixel_stride,
-        .rows = rows,
-        .columns = columns,
-        .relu = call->relu,
-    };
 
     for (int lane = 0; lane < channels; lane += VEC_WIDTH) {
-        to.lanes = channels - lane < VEC_WIDTH ? channels - lane : VEC_WIDTH;
-        to.out = call->out.data + pixel * to.out_pixel + first_out + lane;
-        to.residual = call->residual.data ? call->residual.data + pixel * to.residual_pixel + first_out + lane : NULL;
-        output_functions[whole && to.lanes == VEC_WIDTH ? WHOLE_TILE : shape](m + lane, point_stride, vec_load_first(call->bias + first_out + lane, to.lanes), &to);
+        int lanes = smaller(channels - lane, VEC_WIDTH);
+        struct tile_output to = output_of(call, first_out + lane, rows, lanes);
+        place_output(&to, call, pixel, first_out + lane, columns);
+        output_functions[whole && lanes == VEC_WIDTH ? WHOLE_TILE : shape](m + lane, point_stride, &to);
     }
 }
 
