@@ -46,13 +46,15 @@ struct conv_call {
 
 struct conv_kernel {
     const char *name;          /* "winograd4x4_avx512" */
-    int winograd;              /* m for a kernel by Winograd's F(m x m, ...), whose sums are not those of a direct convolution; else 0 */
+    bool winograd;             /* its sums are not those of a direct convolution */
     bool half;                 /* it rounds weights to float16, for fewer bytes: used only where that is asked for */
     bool (*supports)(const struct conv_shape *shape);
     size_t (*packed_bytes)(const struct conv_shape *shape);
     /* weight: (out_channels, in_channels / groups, kernel, kernel), batch norm's scale is scale[out_channel], applied here. */
     void (*pack)(const struct conv_shape *shape, const float *weight, const float *scale, void *packed);
     size_t (*scratch_bytes)(const struct conv_shape *shape, int threads);
+    /* Multiply-adds between maps and weights, transforms not counted; NULL: those of the definition. */
+    double (*products)(const struct conv_shape *shape);
     /* Estimated microseconds on one core of a typical machine: only the ranking matters. */
     double (*cost)(const struct conv_shape *shape, int threads);
     void (*run)(const struct conv_call *call);

@@ -7,28 +7,11 @@ int plan_step_count(const struct plan *plan)
     return plan->step_count;
 }
 
-/* Products along a side of so many outputs, in tiles of `tile` outputs. F(m, 3) takes m + 2 for a tile, and a last tile of one or two
- * outputs does with four; seven taps are two filters of four (winograd7x7.c), m + 3 for a tile each; with stride 2, three taps are a
- * filter of two and one of one (winograd_stride2.c), m + 1 and m. */
-static int winograd_products(const struct conv_shape *s, int outputs, int tile)
-{
-    int tiles = (outputs + tile - 1) / tile, rest = outputs % tile;
-
-    if (s->kernel == 7)
-        return tiles * 2 * (tile + 3);
-    if (s->stride == 2)
-        return tiles * (2 * tile + 1);
-    return outputs / tile * (tile + 2) + (rest == 0 ? 0 : rest <= 2 ? 4 : tile + 2);
-}
-
-/* What the kernel multiplies. */
 static double products_of(const struct conv_kernel *kernel, const struct conv_shape *s)
 {
-    double channels = (double)s->batch * s->in_channels / s->groups * s->out_channels;
-
-    if (kernel->winograd == 0)
-        return channels * s->out_height * s->out_width * s->kernel * s->kernel;
-    return channels * winograd_products(s, s->out_height, kernel->winograd) * winograd_products(s, s->out_width, kernel->winograd);
+    if (kernel->products)
+        return kernel->products(s);
+    return (double)s->batch * s->out_height * s->out_width * s->kernel * s->kernel * s->in_channels / s->groups * s->out_channels;
 }
 
 struct plan_step_report plan_step_report(const struct plan *plan, int index)

@@ -402,6 +402,17 @@ static void run_job(const struct conv_call *call, bool half)
     }
 }
 
+/* Points along a side of so many outputs; a last tile of one or two does with two less. */
+static double points_along(int outputs)
+{
+    return divide_up(outputs, WINOGRAD_OUT) * WINOGRAD_IN - (is_narrow(outputs) ? WINOGRAD_OUT - NARROW_OUT : 0);
+}
+
+static double products(const struct conv_shape *s)
+{
+    return s->batch * points_along(s->out_height) * points_along(s->out_width) * s->in_channels * s->out_channels;
+}
+
 static size_t packed_bytes(const struct conv_shape *s)
 {
     return packed_weights(s) * sizeof(float);
@@ -426,7 +437,8 @@ extern const struct conv_kernel ISA_NAME(winograd4x4);
 
 const struct conv_kernel ISA_NAME(winograd4x4) = {
     .name = KERNEL_NAME("winograd4x4"),
-    .winograd = 4,
+    .winograd = true,
+    .products = products,
     .supports = supports,
     .packed_bytes = packed_bytes,
     .pack = pack,
@@ -461,7 +473,8 @@ extern const struct conv_kernel ISA_NAME(winograd4x4_half);
 
 const struct conv_kernel ISA_NAME(winograd4x4_half) = {
     .name = KERNEL_NAME("winograd4x4_half"),
-    .winograd = 4,
+    .winograd = true,
+    .products = products,
     .half = true,
     .supports = supports,
     .packed_bytes = packed_bytes_half,

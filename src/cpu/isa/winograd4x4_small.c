@@ -206,11 +206,17 @@ static void run(const struct conv_call *call)
     thread_pool_run(call->pool, small_task, &job, job.blocking.set_count);
 }
 
+static double products(const struct conv_shape *s)
+{
+    return (double)block(s).tile_count * WINOGRAD_POINTS * s->in_channels * s->out_channels;
+}
+
 extern const struct conv_kernel ISA_NAME(winograd4x4_small);
 
 const struct conv_kernel ISA_NAME(winograd4x4_small) = {
     .name = KERNEL_NAME("winograd4x4_small"),
-    .winograd = WINOGRAD_OUT,
+    .winograd = true,
+    .products = products,
     .supports = supports,
     .packed_bytes = packed_bytes,
     .pack = pack,

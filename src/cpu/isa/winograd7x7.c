@@ -408,11 +408,20 @@ static void run(const struct conv_call *call)
     thread_pool_run(call->pool, stem_task, &job, call->shape->batch * job.blocking.strip_count);
 }
 
+/* Along a side PARTS filters of IN points for each tile. */
+static double products(const struct conv_shape *s)
+{
+    const double side = PARTS * IN;
+    double tiles = (double)s->batch * divide_up(s->out_height, OUT) * divide_up(s->out_width, OUT);
+    return tiles * side * side * s->in_channels * s->out_channels;
+}
+
 extern const struct conv_kernel ISA_NAME(winograd7x7);
 
 const struct conv_kernel ISA_NAME(winograd7x7) = {
     .name = KERNEL_NAME("winograd7x7"),
-    .winograd = OUT,
+    .winograd = true,
+    .products = products,
     .supports = supports,
     .packed_bytes = packed_bytes,
     .pack = pack,

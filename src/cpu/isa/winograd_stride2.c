@@ -383,11 +383,17 @@ static void run(const struct conv_call *call)
     thread_pool_run(call->pool, stride2_task, &job, job.blocking.set_count);
 }
 
+static double products(const struct conv_shape *s)
+{
+    return (double)block(s).tile_count * POINTS * s->in_channels * s->out_channels;
+}
+
 extern const struct conv_kernel ISA_NAME(winograd_stride2);
 
 const struct conv_kernel ISA_NAME(winograd_stride2) = {
     .name = KERNEL_NAME("winograd_stride2"),
-    .winograd = OUT,
+    .winograd = true,
+    .products = products,
     .supports = supports,
     .packed_bytes = packed_bytes,
     .pack = pack,
