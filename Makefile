@@ -69,7 +69,7 @@ deb: setup ## a Debian package in build-deb/
 wheel: build ## the Python package in build/wheel/ (python/README.md)
 	@DLA_LIBRARY=$(BUILD)/libdla.so python3 python/build_wheel.py $(BUILD)/wheel
 
-peers: build ## speed beside ONNX Runtime, OpenVINO, PyTorch, ncnn (a venv of 2 GB); PEERS_FLAGS="--threads 2,1 --batch 1,8 --write"
+peers: build ## speed beside ONNX Runtime, OpenVINO, PyTorch, ncnn (a venv of 2 to 6 GB); PEERS_FLAGS="--threads 2,1 --batch 1,8 --write"
 	@PEERS_BUILD=$(BUILD) bench/peers/run.sh $(PEERS_FLAGS)
 
 test-neon: ## tests of the kernels for 64-bit ARM, under qemu (gcc-aarch64-linux-gnu, qemu-user)

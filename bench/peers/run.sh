@@ -15,7 +15,7 @@ if [ ! -e "$build/libdla.so" ]; then
     exit 1
 fi
 if [ ! -x "$venv/bin/python" ]; then
-    echo "run.sh: making $venv: some 2 GB from the Python package index" >&2
+    echo "run.sh: making $venv: 2 GB from the Python package indexes, 6 where PyTorch comes with CUDA" >&2
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --requirement "$root/bench/peers/requirements.txt"
 fi
