@@ -74,10 +74,29 @@ static void a_batch_is_its_images(void **state)
     dla_model_close(model);
 }
 
+static void impossible_batches_are_refused(void **state)
+{
+    static const int batches[] = {-1, 0, 4097};
+    dla_model *model = NULL;
+    dla_session *session = NULL;
+
+    (void)state;
+    assert_int_equal(dla_model_open(NULL, &model), DLA_OK);
+    for (int i = 0; i < 3; i++) {
+        dla_session_options options = DLA_SESSION_OPTIONS_INIT;
+        options.batch = batches[i];
+        assert_int_equal(dla_session_create(model, &options, &session), DLA_ERROR_ARGUMENT);
+        assert_null(session);
+        assert_message_contains("1 to 4096 are possible");
+    }
+    dla_model_close(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_its_images),
+        cmocka_unit_test(impossible_batches_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

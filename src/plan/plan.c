@@ -132,8 +132,8 @@ static void prepare_map(const struct plan *plan, struct step *step)
 
 static dla_status check_options(const struct graph *graph, const struct plan_options *options, const value *outputs, int output_count)
 {
-    if (options->batch < 1 || options->batch > 4096)
-        return status_set(DLA_ERROR_ARGUMENT, "a batch of %d images; 1 to 4096 are possible", options->batch);
+    if (options->batch < 1 || options->batch > PLAN_MAX_BATCH)
+        return status_set(DLA_ERROR_ARGUMENT, "a batch of %d images; 1 to %d are possible", options->batch, PLAN_MAX_BATCH);
     if (options->threads < 1 || options->threads > 1024)
         return status_set(DLA_ERROR_ARGUMENT, "%d threads; 1 to 1024 are possible", options->threads);
     if (!isa_is_available(options->isa))

@@ -11,6 +11,8 @@
 #include "net/graph.h"
 #include "weights/bind.h"
 
+enum { PLAN_MAX_BATCH = 4096 };
+
 struct plan_options {
     int batch, height, width, threads;
     enum isa isa;

@@ -40,8 +40,8 @@ static dla_status read_options(const dla_model *model, const dla_session_options
     dla_status status = options_take(options, sizeof *options, given, "DLA_SESSION_OPTIONS_INIT");
     if (status != DLA_OK)
         return status;
-    if (options->batch < 1)
-        return status_set(DLA_ERROR_ARGUMENT, "a batch of %d images; at least 1 is needed", options->batch);
+    if (options->batch < 1 || options->batch > PLAN_MAX_BATCH)
+        return status_set(DLA_ERROR_ARGUMENT, "a batch of %d images; 1 to %d are possible", options->batch, PLAN_MAX_BATCH);
     if (options->threads < 0)
         return status_set(DLA_ERROR_ARGUMENT, "%d threads; 0 stands for one per core", options->threads);
     if (options->threads == 0)
