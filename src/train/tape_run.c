@@ -75,6 +75,7 @@ static void conv_backward(struct tape *tape, struct step *step, float *gradients
     if (tape_trains(tape, p->weight)) {
         struct conv_weight_gradient_call call = {.shape = &step->conv.shape, .in = value_map(tape, step->in), .out_gradient = out_gradient};
         call.weight_gradient = gradients + tape->parameters->offsets[p->weight];
+        call.exact = tape->options.exact;
         call.scratch = tape->scratch;
         call.pool = tape->pool;
         double start = clock_milliseconds();

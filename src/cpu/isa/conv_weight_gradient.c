@@ -1,9 +1,8 @@
 /* conv_weight_gradient.c - gradient of a convolution's weights, as matrix products over pixels.
  *
  * For one tap the gradient is  in^T * out_gradient : (channels_in x pixels) * (pixels x channels_out), where `in` is shifted
- * by the tap. A register tile holds MR input by NR output channels and walks over pixels: per pixel NR / VEC_WIDTH loads, MR
- * broadcasts and MR * NR / VEC_WIDTH multiply-adds. With 32 registers MR x NR is 8 x 2 vectors: 16 multiply-adds (8 cycles
- * at two a cycle) for 10 loads (5 cycles). Maps with one vector of output channels take 16 or 24 x 1.
+ * by the tap. A register tile (weight_gradient_tile.h) holds MR input by NR output channels and walks over pixels. Maps with one
+ * vector of output channels take 16 or 24 x 1 instead of 8 x 2 vectors.
  *
  * So that the walk reads memory in order, both maps are first laid out in panels:
  *
@@ -16,9 +15,10 @@
  * Small gradients (the early, wide maps) are summed privately per chunk of images and the chunks then added in order; large
  * ones (the late, small maps) are cut into column tiles, each summed over the whole batch. Chunks depend on the shape alone.
  *
- * Two kinds of convolution take ways of their own, weight_gradient_rows.c and weight_gradient_groups.c.
+ * Three kinds of convolution take ways of their own: weight_gradient_rows.c, weight_gradient_groups.c and weight_gradient_winograd.c.
  */
 #include "cpu/isa/weight_gradient_isa.h"
+#include "cpu/isa/weight_gradient_tile.h"
 
 enum {
     PRIVATE_FLOATS = 160 * 1024, /* gradients up to 640 KB are summed privately: they and a block's panels share L2 */
@@ -26,10 +26,7 @@ enum {
     TASK_COLUMNS = 4,            /* a pointwise convolution's: 128 output channels */
     TASK_ROWS = 8,               /* and 64 input channels: 48 KB of a block's panels */
     IN_PLACE_CHANNELS = 192,     /* with more, pixels of a block lie so far apart that they evict each other from L1 */
-    IN_PLACE_PIXELS = 96,
-    MR_WIDE = VEC_REGISTERS / 4,   /* with two vectors of output channels */
-    MR_NARROW = VEC_REGISTERS / 2, /* with one */
-    MR_TALL = VEC_REGISTERS * 3 / 4
+    IN_PLACE_PIXELS = 96
 };
 
 /* How one group is laid out; computed from the shape alone. */
@@ -192,49 +189,6 @@ static void pack_out(const struct conv_shape *s, const struct layout *l, struct 
 static int64_t shared_sums_floats(const struct layout *l)
 {
     return aligned(l->tile_floats * l->task_columns * l->task_rows);
-}
-
-/* What a register tile walks over. */
-struct walk {
-    int images, rows, columns;
-    int64_t in_image, in_row, in_column, out_column; /* steps in floats */
-    const float *in, *out;
-};
-
-/* sums (mr, nr) += in^T * out_gradient. mr and vectors are constants at every call; without the pragmas GCC keeps the sums of the
- * tile of 24 in memory. */
-ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int vectors)
-{
-    vec sum[MR_TALL][2];
-    UNROLL(24)
-    for (int m = 0; m < mr; m++) {
-        UNROLL(2)
-        for (int v = 0; v < vectors; v++)
-            sum[m][v] = vec_load(sums + (m * vectors + v) * VEC_WIDTH);
-    }
-    const float *out = w->out;
-    for (int image = 0; image < w->images; image++)
-        for (int row = 0; row < w->rows; row++) {
-            const float *in = w->in + image * w->in_image + row * w->in_row;
-            for (int column = 0; column < w->columns; column++, in += w->in_column, out += w->out_column) {
-                vec o[2];
-                UNROLL(2)
-                for (int v = 0; v < vectors; v++)
-                    o[v] = vec_load(out + v * VEC_WIDTH);
-                UNROLL(24)
-                for (int m = 0; m < mr; m++) {
-                    UNROLL(2)
-                    for (int v = 0; v < vectors; v++)
-                        sum[m][v] = vec_fma(vec_all(in[m]), o[v], sum[m][v]);
-                }
-            }
-        }
-    UNROLL(24)
-    for (int m = 0; m < mr; m++) {
-        UNROLL(2)
-        for (int v = 0; v < vectors; v++)
-            vec_store(sums + (m * vectors + v) * VEC_WIDTH, sum[m][v]);
-    }
 }
 
 static void multiply(const struct layout *l, const struct walk *w, float *sums)
@@ -406,6 +360,7 @@ static void shared_task(void *context, int task, int worker)
 
 /* ---- entry ---- */
 
+/* Of every way that the shape may take. */
 size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
 {
     if (narrow_groups(s))
@@ -422,7 +377,9 @@ size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *s, 
     else
         floats = shared_sums_floats(&l) * threads + in_panel_floats(s, &l, s->batch, s->out_height)
                  + out_panel_floats(s, &l, s->batch, s->out_height);
-    return (size_t)floats * sizeof(float);
+    size_t plain = (size_t)floats * sizeof(float);
+    size_t winograd = ISA_NAME(winograd_gradient_supports)(s) ? ISA_NAME(winograd_gradient_scratch_bytes)(s) : 0;
+    return plain > winograd ? plain : winograd;
 }
 
 void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call)
@@ -434,6 +391,10 @@ void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call
     }
     if (ISA_NAME(rows_gradient_supports)(s)) {
         ISA_NAME(rows_gradient)(call);
+        return;
+    }
+    if (!call->exact && ISA_NAME(winograd_gradient_supports)(s)) {
+        ISA_NAME(winograd_gradient)(call);
         return;
     }
     struct job job = {.call = call, .layout = layout_of(s)};

@@ -152,16 +152,6 @@ struct small_job {
     const struct conv_call *call;
 };
 
-static struct tile tile_at(const struct blocking *b, int index)
-{
-    int in_image = index % (b->tile_rows * b->tile_columns);
-    return (struct tile){
-        .image = index / (b->tile_rows * b->tile_columns),
-        .y = in_image / b->tile_columns * WINOGRAD_OUT,
-        .x = in_image % b->tile_columns * WINOGRAD_OUT,
-    };
-}
-
 static void go_to_next_tile(const struct blocking *b, struct tile *tile)
 {
     tile->x += WINOGRAD_OUT;
@@ -185,7 +175,7 @@ static void small_task(void *context, int task, int worker)
     int first = task * b->set_tiles, tiles = smaller(b->tile_count - first, b->set_tiles), width = b->vectors * VEC_WIDTH;
     float *input = (float *)call->scratch + worker * b->worker_floats, *products = b->in_place ? input : input + b->input_floats;
     int64_t in_stride = (int64_t)b->set_tiles * s->in_channels, out_stride = (int64_t)b->set_tiles * width;
-    const struct tile first_tile = tile_at(b, first);
+    const struct tile first_tile = tile_in_order(b->tile_rows, b->tile_columns, first);
     struct tile tile = first_tile;
 
     for (int i = 0; i < tiles; i++, go_to_next_tile(b, &tile))

@@ -12,10 +12,21 @@ struct tile {
     struct narrow narrow;
 };
 
+/* Tile `index` of all images, row by row, none of them narrow. */
+static inline struct tile tile_in_order(int tile_rows, int tile_columns, int index)
+{
+    int in_image = index % (tile_rows * tile_columns);
+    return (struct tile){
+        .image = index / (tile_rows * tile_columns),
+        .y = in_image / tile_columns * WINOGRAD_OUT,
+        .x = in_image % tile_columns * WINOGRAD_OUT,
+    };
+}
+
 /* Channels [first, first + count) of a source's tile to V, of which `out` is point 0. Rows of points and the points of a row are so many
  * floats apart. */
-static void transform_tile(const struct conv_call *call, const struct tile *tile, int source, int first, int count, float *out,
-                           int64_t row_points, int64_t point_stride)
+static inline void transform_tile(const struct conv_call *call, const struct tile *tile, int source, int first, int count, float *out,
+                                  int64_t row_points, int64_t point_stride)
 {
     const struct conv_shape *s = call->shape;
     const struct map_view *map = &call->sources[source];
@@ -39,8 +50,8 @@ static void transform_tile(const struct conv_call *call, const struct tile *tile
 }
 
 /* The tile's results for `channels` outputs from first_out on; `m` is its point 0 in M. */
-static void finish_tile(const struct conv_call *call, const struct tile *tile, int first_out, int channels, const float *m,
-                        int64_t point_stride)
+static inline void finish_tile(const struct conv_call *call, const struct tile *tile, int first_out, int channels, const float *m,
+                               int64_t point_stride)
 {
     const struct conv_shape *s = call->shape;
     int shape = 2 * tile->narrow.y + tile->narrow.x;

@@ -80,6 +80,32 @@ ALWAYS_INLINE void winograd_output_line(const vec m[WINOGRAD_IN], vec y[WINOGRAD
                    vec_fma(vec_all(WINOGRAD_FA * WINOGRAD_AA * WINOGRAD_A), odd_a, m[5]));
 }
 
+/* For the weights' gradient, d loss / d u_p = f(p) (d loss / d y)(p) v_p: values of the outputs' gradient, a polynomial of four terms. f is
+ * left to winograd_tap_line. */
+ALWAYS_INLINE void winograd_gradient_line(const vec y[WINOGRAD_OUT], vec m[WINOGRAD_IN])
+{
+    vec even_a = vec_fma(vec_all(WINOGRAD_AA), y[2], y[0]), odd_a = vec_fma(vec_all(WINOGRAD_AA), y[3], y[1]);
+    vec even_b = vec_fma(vec_all(WINOGRAD_BB), y[2], y[0]), odd_b = vec_fma(vec_all(WINOGRAD_BB), y[3], y[1]);
+
+    m[0] = y[0];
+    m[1] = vec_fma(vec_all(WINOGRAD_A), odd_a, even_a);
+    m[2] = vec_fnma(vec_all(WINOGRAD_A), odd_a, even_a);
+    m[3] = vec_fma(vec_all(WINOGRAD_B), odd_b, even_b);
+    m[4] = vec_fnma(vec_all(WINOGRAD_B), odd_b, even_b);
+    m[5] = y[3];
+}
+
+/* G^T f u: from d loss / d u without f to d loss / d g. */
+ALWAYS_INLINE void winograd_tap_line(const vec u[WINOGRAD_IN], vec g[3])
+{
+    vec even_a = u[1] + u[2], odd_a = u[1] - u[2];
+    vec even_b = u[3] + u[4], odd_b = u[3] - u[4];
+
+    g[0] = vec_fma(vec_all(WINOGRAD_FB), even_b, vec_fma(vec_all(WINOGRAD_FA), even_a, u[0]));
+    g[1] = vec_fma(vec_all(WINOGRAD_FB * WINOGRAD_B), odd_b, vec_all(WINOGRAD_FA * WINOGRAD_A) * odd_a);
+    g[2] = vec_fma(vec_all(WINOGRAD_FB * WINOGRAD_BB), even_b, vec_fma(vec_all(WINOGRAD_FA * WINOGRAD_AA), even_a, u[5]));
+}
+
 /* F(2, 3): c(0) = x^2 - a^2, c(+-a) = x^2 +- a x, c(infinity) = x c(0); f(0) = -1 / a^2, f(+-a) = 1 / (2 a^2). v[3] and v[4] stay as they are. */
 ALWAYS_INLINE void winograd_narrow_input_line(const vec d[WINOGRAD_IN], vec v[WINOGRAD_IN])
 {
