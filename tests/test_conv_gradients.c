@@ -36,6 +36,8 @@ static const struct gradient_case awkward[] = {
     {.batch = 3, .height = 4, .width = 4, .in = 136, .out = 150, .kernel = 3, .why = "gradient too large for private sums"},
     {.batch = 3, .height = 5, .width = 4, .in = 136, .out = 150, .kernel = 3, .stride = 2, .why = "the same with stride 2"},
     {.batch = 2, .height = 7, .width = 7, .in = 100, .out = 33, .kernel = 1, .why = "pointwise"},
+    {.batch = 3, .height = 9, .width = 11, .in = 200, .out = 96, .kernel = 1, .why = "pointwise, two blocks of pixels, three columns"},
+    {.height = 1, .width = 3, .in = 264, .out = 32, .kernel = 1, .why = "pointwise, one column for all threads"},
     {.batch = 2,
      .height = 6,
      .width = 7,
@@ -75,6 +77,7 @@ static const struct gradient_case awkward[] = {
     {.batch = 3, .height = 9, .width = 10, .in = 64, .out = 64, .kernel = 3, .why = "Winograd, tiles over both edges"},
     {.batch = 40, .height = 8, .width = 7, .in = 32, .out = 96, .kernel = 3, .why = "Winograd, two sets of tiles"},
     {.height = 1, .width = 2, .in = 48, .out = 32, .kernel = 3, .why = "Winograd, less than a tile"},
+    {.batch = 19, .height = 13, .width = 18, .in = 16, .out = 16, .kernel = 3, .why = "Winograd, private sums, more images than chunks"},
     {.height = 1, .width = 1, .in = 40, .out = 24, .kernel = 3, .why = "a single pixel: eight of nine taps fall outside"},
     {.height = 1, .width = 13, .in = 12, .out = 24, .kernel = 3, .stride = 2, .why = "one row"},
 };
@@ -301,7 +304,8 @@ static void every_kernel_agrees_with_the_reference(void **state)
                 kernels->conv_weight_gradient(&call);
                 double d = difference(actual, expected, 1, (int)p.weight_floats, p.weight_floats);
                 if (d > 3e-6)
-                    fail_msg("%s, weight gradient, %s%s: off by %g", isa_name((enum isa)isa), awkward[c].why, call.exact ? ", exact" : "", d);
+                    fail_msg("%s, weight gradient, %s%s: off by %g", isa_name((enum isa)isa), awkward[c].why, call.exact ? ", exact" : "",
+                             d);
                 if (run % 2)
                     assert_memory_equal(first, actual, (size_t)p.weight_floats * sizeof(float));
                 free(call.scratch);

@@ -15,7 +15,7 @@
  * Small gradients (the early, wide maps) are summed privately per chunk of images and the chunks then added in order; large
  * ones (the late, small maps) are cut into column tiles, each summed over the whole batch. Chunks depend on the shape alone.
  *
- * Three kinds of convolution take ways of their own: weight_gradient_rows.c, weight_gradient_groups.c and weight_gradient_winograd.c.
+ * That is the way for whatever has no better one (weight_gradient_winograd.c, _pointwise.c, _rows.c, _groups.c).
  */
 #include "cpu/isa/weight_gradient_isa.h"
 #include "cpu/isa/weight_gradient_tile.h"
@@ -358,17 +358,17 @@ static void shared_task(void *context, int task, int worker)
     }
 }
 
-/* ---- entry ---- */
-
-/* Of every way that the shape may take. */
-size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
+static bool supports_all(const struct conv_shape *s)
 {
-    if (narrow_groups(s))
-        return ISA_NAME(groups_gradient_scratch_bytes)(s, threads);
-    if (ISA_NAME(rows_gradient_supports)(s))
-        return ISA_NAME(rows_gradient_scratch_bytes)(s, threads);
+    (void)s;
+    return true;
+}
+
+static size_t panels_scratch_bytes(const struct conv_shape *s, int threads)
+{
     struct layout l = layout_of(s);
     int64_t floats;
+
     if (l.chunks)
         floats =
             aligned(l.gradient_floats * l.chunks)
@@ -377,26 +377,12 @@ size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *s, 
     else
         floats = shared_sums_floats(&l) * threads + in_panel_floats(s, &l, s->batch, s->out_height)
                  + out_panel_floats(s, &l, s->batch, s->out_height);
-    size_t plain = (size_t)floats * sizeof(float);
-    size_t winograd = ISA_NAME(winograd_gradient_supports)(s) ? ISA_NAME(winograd_gradient_scratch_bytes)(s) : 0;
-    return plain > winograd ? plain : winograd;
+    return (size_t)floats * sizeof(float);
 }
 
-void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call)
+static void panels_gradient(const struct conv_weight_gradient_call *call)
 {
     const struct conv_shape *s = call->shape;
-    if (narrow_groups(s)) {
-        ISA_NAME(groups_gradient)(call);
-        return;
-    }
-    if (ISA_NAME(rows_gradient_supports)(s)) {
-        ISA_NAME(rows_gradient)(call);
-        return;
-    }
-    if (!call->exact && ISA_NAME(winograd_gradient_supports)(s)) {
-        ISA_NAME(winograd_gradient)(call);
-        return;
-    }
     struct job job = {.call = call, .layout = layout_of(s)};
     const struct layout *l = &job.layout;
     job.sums = call->scratch;
@@ -413,4 +399,41 @@ void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call
             thread_pool_run(call->pool, shared_pack_task, &job, s->batch);
             thread_pool_run(call->pool, shared_task, &job, divide_up(l->column_tiles, l->task_columns));
         }
+}
+
+/* ---- entry ---- */
+
+/* The first that supports a shape takes it. */
+static const struct way {
+    bool winograd;
+    bool (*supports)(const struct conv_shape *shape);
+    size_t (*scratch_bytes)(const struct conv_shape *shape, int threads);
+    void (*run)(const struct conv_weight_gradient_call *call);
+} ways[] = {
+    {false, narrow_groups, ISA_NAME(groups_gradient_scratch_bytes), ISA_NAME(groups_gradient)},
+    {true, ISA_NAME(winograd_gradient_supports), ISA_NAME(winograd_gradient_scratch_bytes), ISA_NAME(winograd_gradient)},
+    {false, ISA_NAME(rows_gradient_supports), ISA_NAME(rows_gradient_scratch_bytes), ISA_NAME(rows_gradient)},
+    {false, ISA_NAME(pointwise_gradient_supports), ISA_NAME(pointwise_gradient_scratch_bytes), ISA_NAME(pointwise_gradient)},
+    {false, supports_all, panels_scratch_bytes, panels_gradient},
+};
+
+static const struct way *way_of(const struct conv_shape *shape, bool exact)
+{
+    const struct way *way = ways;
+
+    while ((exact && way->winograd) || !way->supports(shape))
+        way++;
+    return way;
+}
+
+/* Enough for both. */
+size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *shape, int threads)
+{
+    size_t exact = way_of(shape, true)->scratch_bytes(shape, threads), any = way_of(shape, false)->scratch_bytes(shape, threads);
+    return exact > any ? exact : any;
+}
+
+void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call)
+{
+    way_of(call->shape, call->exact)->run(call);
 }

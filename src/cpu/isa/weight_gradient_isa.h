@@ -20,10 +20,15 @@ bool ISA_NAME(rows_gradient_supports)(const struct conv_shape *shape);
 size_t ISA_NAME(rows_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
 void ISA_NAME(rows_gradient)(const struct conv_weight_gradient_call *call);
 
-/* weight_gradient_winograd.c: dense 3x3 of stride 1 with enough channels. */
+/* weight_gradient_winograd.c: dense 3x3 of stride 1. */
 bool ISA_NAME(winograd_gradient_supports)(const struct conv_shape *shape);
-size_t ISA_NAME(winograd_gradient_scratch_bytes)(const struct conv_shape *shape);
+size_t ISA_NAME(winograd_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
 void ISA_NAME(winograd_gradient)(const struct conv_weight_gradient_call *call);
+
+/* weight_gradient_pointwise.c: 1x1 of stride 1 with many channels. */
+bool ISA_NAME(pointwise_gradient_supports)(const struct conv_shape *shape);
+size_t ISA_NAME(pointwise_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
+void ISA_NAME(pointwise_gradient)(const struct conv_weight_gradient_call *call);
 
 /* Rows of the padded input that `rows` output rows read. */
 static inline int input_rows(const struct conv_shape *s, int rows)

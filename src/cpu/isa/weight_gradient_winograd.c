@@ -11,38 +11,42 @@
  *
  * with V = B^T d B and W = A dy A^T: 36 products a tile where the definition takes 144.
  *
- * Tiles go in sets. All threads transform a set's tiles to V and W, then share the points and column tiles of dU, which they add the
- * set's products to. A set is so large that adding to dU, which does not stay in the caches where channels are many, takes little of the
- * time, and otherwise so small that V and W stay in the last cache. At the end dU is transformed to taps. Sets depend on the shape
- * alone, so the order of sums is the same for any number of threads.
+ * Tiles go in sets. Where dU is small, it is summed privately for each chunk of images, by one thread, in sets whose V and W stay in L2.
+ * Else all threads transform a set's tiles, then share the points and column tiles of dU, which they add the set's products to; there a
+ * set is so large that adding to dU, which does not stay in the caches where channels are many, takes little of the time, and otherwise so
+ * small that V and W stay in the last cache. At the end dU is transformed to taps. Sets and chunks depend on the shape alone, so the
+ * order of sums is the same for any number of threads.
  */
 #include "cpu/isa/weight_gradient_isa.h"
 #include "cpu/isa/weight_gradient_tile.h"
 #include "cpu/isa/winograd_tile.h"
 
 enum {
-    LEAST_CHANNELS = 32,        /* with fewer, transforms take longer than the products they save */
-    SET_BYTES = 2 * 1024 * 1024, /* of V and W, or as much as dU, where that is more */
-    ROW_PADDING = 16             /* floats between tiles of V, and between its points, so that they do not evict each other from L1 */
+    PRIVATE_CHANNELS = 32 * 32,         /* in times out: dU up to 147 KB is summed privately */
+    PRIVATE_SET_BYTES = 256 * 1024,     /* of V and W */
+    SHARED_SET_BYTES = 2 * 1024 * 1024, /* or as much as dU, where that is more */
+    PADDED_CHANNELS = 128,              /* multiples of it: tiles of V and W would lie so far apart that they evict each other from L1 */
+    PADDING = 16                        /* floats between them, and between points */
 };
 
 struct winograd_gradient_job {
     const struct conv_weight_gradient_call *call;
     struct conv_call input; /* what transform_tile asks for */
     int tile_rows, tile_columns, tile_count, set_tiles;
-    int row_tiles, column_tiles;    /* register tiles of dU */
-    int64_t in_row, out_row;        /* floats from tile to tile in V and W */
-    int64_t in_point, out_point;    /* from point to point */
-    int64_t tile_sums, point_sums;  /* of dU: a register tile, a point */
-    float *in, *out, *sums;         /* V (points, set_tiles, in_row), W, dU (points, column_tiles, row_tiles, MR_WIDE, BLOCK) */
-    int set;
+    int chunks;                      /* of images, with sums of their own; 0: shared sums */
+    int vectors, rows;               /* of a register tile of dU */
+    int row_tiles, column_tiles;     /* register tiles of dU */
+    int64_t in_row, out_row;         /* floats from tile to tile in V and W */
+    int64_t in_point, out_point;     /* from point to point */
+    int64_t tile_sums, point_sums;   /* of dU: a register tile, a point */
+    int64_t set_floats, sums_floats; /* V and W, dU */
+    float *sets, *sums;              /* V (points, set_tiles, in_row) and W; dU (points, column_tiles, row_tiles, rows, vectors) */
+    int first_tile, tiles;           /* shared: of the set at hand */
 };
 
-bool ISA_NAME(winograd_gradient_supports)(const struct conv_shape *s)
+static int64_t row_of(int channels)
 {
-    return s->kernel == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 && s->in_channels >= LEAST_CHANNELS
-           && s->in_channels % VEC_WIDTH == 0 && s->in_channels % MR_WIDE == 0 && s->out_channels >= LEAST_CHANNELS
-           && s->out_channels % BLOCK == 0;
+    return channels + (channels % PADDED_CHANNELS == 0 ? PADDING : 0);
 }
 
 static struct winograd_gradient_job job_of(const struct conv_shape *s)
@@ -50,29 +54,45 @@ static struct winograd_gradient_job job_of(const struct conv_shape *s)
     struct winograd_gradient_job job = {
         .tile_rows = divide_up(s->out_height, WINOGRAD_OUT),
         .tile_columns = divide_up(s->out_width, WINOGRAD_OUT),
-        .row_tiles = s->in_channels / MR_WIDE,
-        .column_tiles = s->out_channels / BLOCK,
-        .in_row = s->in_channels + ROW_PADDING,
-        .out_row = s->out_channels + ROW_PADDING,
-        .tile_sums = (int64_t)MR_WIDE * BLOCK,
+        .vectors = s->out_channels % (2 * VEC_WIDTH) == 0 ? 2 : 1,
+        .in_row = row_of(s->in_channels),
+        .out_row = row_of(s->out_channels),
         .point_sums = (int64_t)s->in_channels * s->out_channels,
     };
-    int64_t tile_bytes = WINOGRAD_POINTS * (job.in_row + job.out_row) * (int64_t)sizeof(float);
-    int64_t sum_bytes = WINOGRAD_POINTS * job.point_sums * (int64_t)sizeof(float);
-    int64_t set_tiles = (sum_bytes > SET_BYTES ? sum_bytes : SET_BYTES) / tile_bytes;
+    int64_t tile_bytes = WINOGRAD_POINTS * (job.in_row + job.out_row) * (int64_t)sizeof(float), set_bytes = PRIVATE_SET_BYTES;
 
+    job.rows = job.vectors == 2 ? MR_WIDE : MR_NARROW;
+    job.row_tiles = s->in_channels / job.rows;
+    job.column_tiles = s->out_channels / (job.vectors * VEC_WIDTH);
+    job.tile_sums = (int64_t)job.rows * job.vectors * VEC_WIDTH;
+    job.sums_floats = WINOGRAD_POINTS * job.point_sums;
     job.tile_count = s->batch * job.tile_rows * job.tile_columns;
-    job.set_tiles = set_tiles < job.tile_count ? (int)set_tiles : job.tile_count;
+    if (job.point_sums <= PRIVATE_CHANNELS)
+        job.chunks = smaller(s->batch, MAX_CHUNKS);
+    else {
+        int64_t sum_bytes = job.sums_floats * (int64_t)sizeof(float);
+        set_bytes = sum_bytes > SHARED_SET_BYTES ? sum_bytes : SHARED_SET_BYTES;
+    }
+    job.set_tiles = set_bytes / tile_bytes < job.tile_count ? (int)(set_bytes / tile_bytes) : job.tile_count;
     job.set_tiles = divide_up(job.tile_count, divide_up(job.tile_count, job.set_tiles)); /* of like size */
-    job.in_point = job.set_tiles * job.in_row + ROW_PADDING;
-    job.out_point = job.set_tiles * job.out_row + ROW_PADDING;
+    job.in_point = aligned(job.set_tiles * job.in_row) + PADDING;
+    job.out_point = aligned(job.set_tiles * job.out_row) + PADDING;
+    job.set_floats = WINOGRAD_POINTS * (job.in_point + job.out_point);
     return job;
 }
 
-size_t ISA_NAME(winograd_gradient_scratch_bytes)(const struct conv_shape *s)
+bool ISA_NAME(winograd_gradient_supports)(const struct conv_shape *s)
 {
     struct winograd_gradient_job job = job_of(s);
-    return (size_t)(WINOGRAD_POINTS * (job.in_point + job.out_point + job.point_sums)) * sizeof(float);
+    return s->kernel == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 && s->in_channels % VEC_WIDTH == 0
+           && s->in_channels % job.rows == 0 && s->out_channels % VEC_WIDTH == 0;
+}
+
+size_t ISA_NAME(winograd_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
+{
+    struct winograd_gradient_job job = job_of(s);
+    return (size_t)(job.chunks ? job.set_floats * threads + job.sums_floats * job.chunks : job.set_floats + job.sums_floats)
+           * sizeof(float);
 }
 
 /* A dy A^T without f for one vector of channels. `from` is the tile's first pixel; rows and columns of it exist. */
@@ -102,20 +122,19 @@ ALWAYS_INLINE void transform_gradient(const float *from, int64_t row_stride, int
     }
 }
 
-/* One tile to V and W. */
-static void transform_task(void *context, int index, int worker)
+/* Tile `index` of all to place `slot` of a set. */
+static void transform_both(const struct winograd_gradient_job *job, int index, int slot, float *set)
 {
-    const struct winograd_gradient_job *job = context;
     const struct conv_shape *s = job->call->shape;
     const struct map_view *gradient = &job->call->out_gradient;
-    struct tile tile = tile_in_order(job->tile_rows, job->tile_columns, job->set * job->set_tiles + index);
+    struct tile tile = tile_in_order(job->tile_rows, job->tile_columns, index);
     int rows = smaller(s->out_height - tile.y, WINOGRAD_OUT), columns = smaller(s->out_width - tile.x, WINOGRAD_OUT);
-    int64_t pixel = ((int64_t)tile.image * s->out_height + tile.y) * s->out_width + tile.x, row_stride = s->out_width * gradient->pixel_stride;
+    int64_t pixel = ((int64_t)tile.image * s->out_height + tile.y) * s->out_width + tile.x,
+            row_stride = s->out_width * gradient->pixel_stride;
     const float *from = gradient->data + pixel * gradient->pixel_stride;
-    float *to = job->out + index * job->out_row;
+    float *to = set + WINOGRAD_POINTS * job->in_point + slot * job->out_row;
 
-    (void)worker;
-    transform_tile(&job->input, &tile, 0, 0, s->in_channels, job->in + index * job->in_row, WINOGRAD_IN * job->in_point, job->in_point);
+    transform_tile(&job->input, &tile, 0, 0, s->in_channels, set + slot * job->in_row, WINOGRAD_IN * job->in_point, job->in_point);
     for (int o = 0; o < s->out_channels; o += VEC_WIDTH)
         if (rows == WINOGRAD_OUT && columns == WINOGRAD_OUT)
             transform_gradient(from + o, row_stride, gradient->pixel_stride, rows, columns, to + o, job->out_point, true);
@@ -123,28 +142,51 @@ static void transform_task(void *context, int index, int worker)
             transform_gradient(from + o, row_stride, gradient->pixel_stride, rows, columns, to + o, job->out_point, false);
 }
 
-/* A column tile of dU at one point: the set's products are added. */
+/* A column tile of dU at one point: a set's products are added. */
+static void add_set(const struct winograd_gradient_job *job, int point, int column_tile, int tiles, const float *set, float *sums)
+{
+    struct walk walk = {.images = 1, .rows = 1, .columns = tiles, .in_column = job->in_row, .out_column = job->out_row};
+
+    walk.out = set + WINOGRAD_POINTS * job->in_point + point * job->out_point + column_tile * job->vectors * VEC_WIDTH;
+    sums += point * job->point_sums + column_tile * job->row_tiles * job->tile_sums;
+    for (int row_tile = 0; row_tile < job->row_tiles; row_tile++, sums += job->tile_sums) {
+        walk.in = set + point * job->in_point + row_tile * job->rows;
+        if (job->vectors == 2)
+            multiply_tile(&walk, sums, MR_WIDE, 2);
+        else
+            multiply_tile(&walk, sums, MR_NARROW, 1);
+    }
+}
+
+static void transform_task(void *context, int slot, int worker)
+{
+    const struct winograd_gradient_job *job = context;
+    (void)worker;
+    transform_both(job, job->first_tile + slot, slot, job->sets);
+}
+
 static void product_task(void *context, int task, int worker)
 {
     const struct winograd_gradient_job *job = context;
-    int point = task / job->column_tiles, column_tile = task % job->column_tiles;
-    int64_t column_sums = job->row_tiles * job->tile_sums;
-    float *sums = job->sums + point * job->point_sums + column_tile * column_sums;
-    struct walk walk = {
-        .images = 1,
-        .rows = 1,
-        .columns = smaller(job->tile_count - job->set * job->set_tiles, job->set_tiles),
-        .in_column = job->in_row,
-        .out_column = job->out_row,
-        .out = job->out + point * job->out_point + column_tile * BLOCK,
-    };
-
     (void)worker;
-    if (job->set == 0)
-        memset(sums, 0, (size_t)column_sums * sizeof(float));
-    for (int row_tile = 0; row_tile < job->row_tiles; row_tile++) {
-        walk.in = job->in + point * job->in_point + row_tile * MR_WIDE;
-        multiply_tile(&walk, sums + row_tile * job->tile_sums, MR_WIDE, BLOCK_VECTORS);
+    add_set(job, task / job->column_tiles, task % job->column_tiles, job->tiles, job->sets, job->sums);
+}
+
+static void private_task(void *context, int chunk, int worker)
+{
+    const struct winograd_gradient_job *job = context;
+    const struct conv_shape *s = job->call->shape;
+    int tiles_per_image = job->tile_rows * job->tile_columns, end = first_image(s, chunk + 1, job->chunks) * tiles_per_image;
+    float *set = job->sets + worker * job->set_floats, *sums = job->sums + chunk * job->sums_floats;
+
+    memset(sums, 0, (size_t)job->sums_floats * sizeof(float));
+    for (int first = first_image(s, chunk, job->chunks) * tiles_per_image; first < end; first += job->set_tiles) {
+        int tiles = smaller(end - first, job->set_tiles);
+        for (int slot = 0; slot < tiles; slot++)
+            transform_both(job, first + slot, slot, set);
+        for (int point = 0; point < WINOGRAD_POINTS; point++)
+            for (int column_tile = 0; column_tile < job->column_tiles; column_tile++)
+                add_set(job, point, column_tile, tiles, set, sums);
     }
 }
 
@@ -169,20 +211,25 @@ static void transform_taps(const float *sums, int64_t point_sums, float *taps)
     }
 }
 
-/* A column tile's taps, added to the gradient. */
+/* A column tile's taps, added to the gradient; the sums of all chunks are added to the first one's before. */
 static void taps_task(void *context, int column_tile, int worker)
 {
     const struct winograd_gradient_job *job = context;
-    int in_channels = job->call->shape->in_channels;
-    const float *sums = job->sums + column_tile * job->row_tiles * job->tile_sums;
+    int in_channels = job->call->shape->in_channels, width = job->vectors * VEC_WIDTH;
+    int64_t column_sums = job->row_tiles * job->tile_sums;
+    float *sums = job->sums + column_tile * column_sums;
 
     (void)worker;
-    for (int v = 0; v < BLOCK_VECTORS; v++)
-        for (int i = 0; i < in_channels; i++) {
+    for (int chunk = 1; chunk < job->chunks; chunk++)
+        for (int point = 0; point < WINOGRAD_POINTS; point++)
+            for (int64_t at = point * job->point_sums; at < point * job->point_sums + column_sums; at += VEC_WIDTH)
+                vec_store(sums + at, vec_load(sums + at) + vec_load(sums + chunk * job->sums_floats + at));
+    for (int i = 0; i < in_channels; i++)
+        for (int v = 0; v < job->vectors; v++) {
             float taps[TAPS * VEC_WIDTH];
-            transform_taps(sums + (int64_t)i * BLOCK + v * VEC_WIDTH, job->point_sums, taps);
+            transform_taps(sums + (int64_t)i * width + v * VEC_WIDTH, job->point_sums, taps);
             for (int lane = 0; lane < VEC_WIDTH; lane++) {
-                int64_t o = column_tile * BLOCK + v * VEC_WIDTH + lane;
+                int64_t o = (int64_t)column_tile * width + v * VEC_WIDTH + lane;
                 float *to = job->call->weight_gradient + (o * in_channels + i) * TAPS;
                 for (int tap = 0; tap < TAPS; tap++)
                     to[tap] += taps[tap * VEC_WIDTH + lane];
@@ -196,12 +243,18 @@ void ISA_NAME(winograd_gradient)(const struct conv_weight_gradient_call *call)
 
     job.call = call;
     job.input = (struct conv_call){.shape = call->shape, .sources = {call->in}};
-    job.in = call->scratch;
-    job.out = job.in + WINOGRAD_POINTS * job.in_point;
-    job.sums = job.out + WINOGRAD_POINTS * job.out_point;
-    for (job.set = 0; job.set * job.set_tiles < job.tile_count; job.set++) {
-        thread_pool_run(call->pool, transform_task, &job, smaller(job.tile_count - job.set * job.set_tiles, job.set_tiles));
-        thread_pool_run(call->pool, product_task, &job, WINOGRAD_POINTS * job.column_tiles);
+    job.sums = call->scratch;
+    if (job.chunks) {
+        job.sets = job.sums + job.chunks * job.sums_floats;
+        thread_pool_run(call->pool, private_task, &job, job.chunks);
+    } else {
+        job.sets = job.sums + job.sums_floats;
+        memset(job.sums, 0, (size_t)job.sums_floats * sizeof(float));
+        for (job.first_tile = 0; job.first_tile < job.tile_count; job.first_tile += job.tiles) {
+            job.tiles = smaller(job.tile_count - job.first_tile, job.set_tiles);
+            thread_pool_run(call->pool, transform_task, &job, job.tiles);
+            thread_pool_run(call->pool, product_task, &job, WINOGRAD_POINTS * job.column_tiles);
+        }
     }
     thread_pool_run(call->pool, taps_task, &job, job.column_tiles);
 }
