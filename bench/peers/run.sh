@@ -5,6 +5,8 @@
 #
 #     PEERS_BUILD   build folder of dla, default build; its library is measured
 #     PEERS_VENV    Python environment with the packages of requirements.txt, default PEERS_BUILD/peers/venv, made if missing
+#     PEERS_MALLOC  library that PyTorch allocates with in --train and --epoch, default tcmalloc where it is installed (Debian:
+#                   libtcmalloc-minimal4); empty: glibc, which gives memory back so often that page faults take half of a step
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$(realpath "${PEERS_BUILD:-$root/build}")
@@ -27,6 +29,7 @@ case "${1:-}" in
 --train | --epoch)
     script=${1#--}.py
     shift
+    export LD_PRELOAD=${PEERS_MALLOC-$(ldconfig -p | awk '/libtcmalloc_minimal\.so\.4 / { print $NF; exit }')}
     ;;
 esac
 exec "$venv/bin/python" "$root/bench/peers/$script" "$@"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import time
@@ -46,7 +47,8 @@ def time_step(step: Callable[[], None], runs: int) -> float:
 def time_dla(model: str, arguments: argparse.Namespace) -> float:
     command = [os.environ["DLA_BINARY"], "bench", model, "--train", "--batch", str(arguments.batch), "--size", str(arguments.size),
                "--threads", str(arguments.threads), "--seconds", "2", "--json"]
-    return float(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)[0]["median_ms"])
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    return float(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment).stdout)[0]["median_ms"])
 
 
 def main() -> None:
@@ -60,7 +62,8 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="through torch.compile")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    title = f"PyTorch {torch.__version__}{' compiled' if arguments.compiled else ''}"
+    allocator = pathlib.Path(os.environ.get("LD_PRELOAD") or "glibc").name
+    title = f"PyTorch {torch.__version__}{' compiled' if arguments.compiled else ''} ({allocator})"
     for model in arguments.models:
         step = pytorch_step(model, arguments.batch, arguments.size, arguments.compiled)
         ours, theirs = [], []
