@@ -89,6 +89,7 @@ static int run_list(const struct arguments *arguments, dla_task task, const char
                     dense_job *job)
 {
     const char *clash = picture_name_clash(list->paths, list->count);
+    struct picture_folders folders;
     struct chosen_dense chosen;
 
     if (clash != NULL)
@@ -98,7 +99,7 @@ static int run_list(const struct arguments *arguments, dla_task task, const char
     int exit_status = open_dense(arguments, task, &chosen);
     if (exit_status != EXIT_SUCCESS)
         return exit_status;
-    if (!picture_folders_make(argument_text(arguments, "--output", "."), kinds)) {
+    if (!picture_folders_make(&folders, argument_text(arguments, "--output", "."), kinds)) {
         exit_status = EXIT_WORK_FAILED;
     } else {
         json_t *results = argument_flag(arguments, "--json") ? json_array() : NULL;
@@ -107,6 +108,7 @@ static int run_list(const struct arguments *arguments, dla_task task, const char
         if (!all_done)
             exit_status = EXIT_WORK_FAILED;
     }
+    picture_folders_tidy(&folders);
     close_dense(&chosen);
     return exit_status;
 }

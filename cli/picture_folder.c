@@ -8,31 +8,54 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-static bool make_folder(const char *path)
+enum { MAX_PATH = 4096 };
+
+static bool make_folder(const char *path, bool *made)
 {
     struct stat info;
 
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && stat(path, &info) == 0 && S_ISDIR(info.st_mode)))
+    *made = mkdir(path, 0777) == 0;
+    if (*made || (errno == EEXIST && stat(path, &info) == 0 && S_ISDIR(info.st_mode)))
         return true;
     warn("%s: cannot make the folder: %s", path, strerror(errno == EEXIST ? ENOTDIR : errno));
     return false;
 }
 
-bool picture_folders_make(const char *output, const char *const *kinds)
+static bool kind_path(const char *output, const char *kind, char *path /* (MAX_PATH) */)
 {
-    if (!make_folder(output))
+    return (size_t)snprintf(path, MAX_PATH, "%s/%s", output, kind) < MAX_PATH;
+}
+
+bool picture_folders_make(struct picture_folders *folders, const char *output, const char *const *kinds)
+{
+    *folders = (struct picture_folders){.output = output, .kinds = kinds};
+    if (!make_folder(output, &folders->made_output))
         return false;
-    for (; *kinds != NULL; kinds++) {
-        char path[4096];
-        if ((size_t)snprintf(path, sizeof(path), "%s/%s", output, *kinds) >= sizeof(path)) {
+    for (int i = 0; kinds[i] != NULL; i++) {
+        char path[MAX_PATH];
+        bool made = false;
+        if (!kind_path(output, kinds[i], path)) {
             warn("%s: the folder's name is too long", output);
             return false;
         }
-        if (!make_folder(path))
+        if (!make_folder(path, &made))
             return false;
+        folders->made_kinds |= made ? 1U << i : 0U;
     }
     return true;
+}
+
+void picture_folders_tidy(const struct picture_folders *folders)
+{
+    for (int i = 0; folders->kinds[i] != NULL; i++) {
+        char path[MAX_PATH];
+        if ((folders->made_kinds & 1U << i) != 0 && kind_path(folders->output, folders->kinds[i], path))
+            (void)rmdir(path); /* which fails where something is inside, as it should */
+    }
+    if (folders->made_output)
+        (void)rmdir(folders->output);
 }
 
 /* The part of a path that names the photograph: behind the last slash, up to the last dot. */

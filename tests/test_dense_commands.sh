@@ -80,6 +80,8 @@ expect_failure 2 'needs --ground-truth' eval --task edges --predictions "$folder
 expect_failure 2 'needs DIR' eval
 expect_failure 2 '0.5,oops' segment "$photo" "${network[@]}" --scales 0.5,oops --output "$folder/never"
 expect_failure 1 'such as dla34up' segment "$photo" --weights "$root/models/dla46_c_imagenette.safetensors" --output "$folder/never"
+echo 'no photograph' >"$folder/broken.jpg"
+expect_failure 1 'broken.jpg' segment "$folder/broken.jpg" "${network[@]}" --output "$folder/never"
 [ ! -e "$folder/never" ] || complain "a failed command left a folder"
 
 exit $((failures > 0))
