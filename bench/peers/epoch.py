@@ -1,7 +1,7 @@
 """One epoch of training in PyTorch (float32, channels last) on a folder of photographs: run.sh --epoch FOLDER.
 
-What `dla train` does with its recipe for Imagenette (docs/training.md), in PyTorch's own words: random resized crops and mirroring of
-decoded photographs in memory, label smoothing, SGD with Nesterov momentum, averaged weights. Prints seconds and images per second;
+What `dla train` does with its recipe for Imagenette (docs/training.md) but for the changes of colour: random resized crops and mirroring
+of decoded photographs in memory, label smoothing, SGD with Nesterov momentum, averaged weights. Prints seconds and images per second;
 log.jsonl of a run of `dla train` has the same of every epoch.
 """
 
@@ -55,7 +55,8 @@ def main() -> None:
         optimiser.step()
         with torch.no_grad():
             for mean, value in zip(average.state_dict().values(), net.state_dict().values()):
-                mean.lerp_(value, 0.001) if mean.is_floating_point() else mean.copy_(value)
+                if mean.is_floating_point():
+                    mean.lerp_(value, 0.001)
 
     step(photographs[:arguments.batch])   # compiles, allocates
     start = time.perf_counter()

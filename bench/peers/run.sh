@@ -29,7 +29,7 @@ case "${1:-}" in
 --train | --epoch)
     script=${1#--}.py
     shift
-    export LD_PRELOAD=${PEERS_MALLOC-$(ldconfig -p | awk '/libtcmalloc_minimal\.so\.4 / { print $NF; exit }')}
+    export LD_PRELOAD=${PEERS_MALLOC-$(/sbin/ldconfig -p | awk '/libtcmalloc_minimal\.so\.4 / { print $NF; exit }')}
     ;;
 esac
 exec "$venv/bin/python" "$root/bench/peers/$script" "$@"
