@@ -23,8 +23,6 @@
 enum {
     PRIVATE_FLOATS = 160 * 1024, /* gradients up to 640 KB are summed privately: they and a block's panels share L2 */
     BLOCK_FLOATS = 32 * 1024,    /* panels of maps with few channels hold more: fewer rows are laid out twice at a block's edge */
-    TASK_COLUMNS = 4,            /* a pointwise convolution's: 128 output channels */
-    TASK_ROWS = 8,               /* and 64 input channels: 48 KB of a block's panels */
     IN_PLACE_CHANNELS = 192,     /* with more, pixels of a block lie so far apart that they evict each other from L1 */
     IN_PLACE_PIXELS = 96
 };
@@ -40,7 +38,6 @@ struct layout {
     int64_t tile_floats;             /* sums of one register tile: taps * mr * nr */
     int64_t gradient_floats;         /* sums of one group */
     int chunks;                      /* > 0: private sums */
-    int task_columns, task_rows;     /* shared sums: column tiles of a task, row tiles that it takes at a time */
     bool in_place;                   /* pointwise, whole tiles, few channels: no panels, the maps are read where they are */
     int rows_per_block, images_per_block;
 };
@@ -69,8 +66,6 @@ static struct layout layout_of(const struct conv_shape *s)
         l.chunks = s->batch < MAX_CHUNKS ? s->batch : MAX_CHUNKS;
     l.in_place = l.chunks && s->kernel == 1 && s->stride == 1 && s->groups == 1 && in_group % l.mr == 0 && out_group % l.nr == 0
                  && in_group + out_group <= IN_PLACE_CHANNELS;
-    l.task_columns = s->kernel == 1 ? TASK_COLUMNS : 1;
-    l.task_rows = s->kernel == 1 ? TASK_ROWS : 1;
     int pixels = s->out_height * s->out_width, block = BLOCK_FLOATS / (l.row_tiles * l.mr + l.column_tiles * l.nr);
     block = block < BLOCK_PIXELS ? BLOCK_PIXELS : block;
     l.images_per_block = pixels < block ? divide_up(block, pixels) : 1;
@@ -183,12 +178,6 @@ static void pack_out(const struct conv_shape *s, const struct layout *l, struct 
                 else
                     vec_store(vector_to, vec_load_first(from + first, lanes > 0 ? lanes : 0));
             }
-}
-
-/* Floats of a shared task's sums. */
-static int64_t shared_sums_floats(const struct layout *l)
-{
-    return aligned(l->tile_floats * l->task_columns * l->task_rows);
 }
 
 static void multiply(const struct layout *l, const struct walk *w, float *sums)
@@ -327,34 +316,23 @@ static void shared_pack_task(void *context, int image, int worker)
              job->out_panel);
 }
 
-/* Some column tiles: every row tile over the whole batch, blocks of images at a time so that a block serves all taps from L1. With one
- * tap there is little to serve, and panels would be read from memory as fast as they are used; so a run of row tiles stays in L2 while
- * all of the task's column tiles pass over it. */
-static void shared_task(void *context, int task, int worker)
+/* A column tile: every row tile over the whole batch, blocks of images at a time so that a block serves all taps from L1. */
+static void shared_task(void *context, int column_tile, int worker)
 {
     const struct job *job = context;
     const struct layout *l = &job->layout;
     const struct conv_shape *s = job->call->shape;
-    int first_column = task * l->task_columns;
-    int columns = l->column_tiles - first_column < l->task_columns ? l->column_tiles - first_column : l->task_columns;
-    float *sums = job->sums + worker * shared_sums_floats(l);
+    float *sums = job->sums + worker * aligned(l->tile_floats);
     int64_t in_image = (int64_t)l->padded_height * l->padded_width * l->mr, out_image = (int64_t)s->out_height * s->out_width * l->nr;
 
-    for (int first_row = 0; first_row < l->row_tiles; first_row += l->task_rows) {
-        int rows = l->row_tiles - first_row < l->task_rows ? l->row_tiles - first_row : l->task_rows;
-        memset(sums, 0, (size_t)(rows * columns * l->tile_floats) * sizeof(float));
+    for (int row_tile = 0; row_tile < l->row_tiles; row_tile++) {
+        memset(sums, 0, (size_t)l->tile_floats * sizeof(float));
         for (int image = 0; image < s->batch; image += l->images_per_block) {
             int images = s->batch - image < l->images_per_block ? s->batch - image : l->images_per_block;
-            for (int column = 0; column < columns; column++)
-                for (int row = 0; row < rows; row++)
-                    multiply_taps(s, l, job->in_panel + ((int64_t)(first_row + row) * s->batch + image) * in_image,
-                                  job->out_panel + ((int64_t)(first_column + column) * s->batch + image) * out_image, images, s->out_height,
-                                  sums + (column * rows + row) * l->tile_floats);
+            multiply_taps(s, l, job->in_panel + ((int64_t)row_tile * s->batch + image) * in_image,
+                          job->out_panel + ((int64_t)column_tile * s->batch + image) * out_image, images, s->out_height, sums);
         }
-        for (int column = 0; column < columns; column++)
-            for (int row = 0; row < rows; row++)
-                add_tile(s, l, job->group, first_row + row, first_column + column, sums + (column * rows + row) * l->tile_floats, 1, 0,
-                         job->call->weight_gradient);
+        add_tile(s, l, job->group, row_tile, column_tile, sums, 1, 0, job->call->weight_gradient);
     }
 }
 
@@ -375,7 +353,7 @@ static size_t panels_scratch_bytes(const struct conv_shape *s, int threads)
             + (in_panel_floats(s, &l, l.images_per_block, l.rows_per_block) + out_panel_floats(s, &l, l.images_per_block, l.rows_per_block))
                   * threads;
     else
-        floats = shared_sums_floats(&l) * threads + in_panel_floats(s, &l, s->batch, s->out_height)
+        floats = aligned(l.tile_floats) * threads + in_panel_floats(s, &l, s->batch, s->out_height)
                  + out_panel_floats(s, &l, s->batch, s->out_height);
     return (size_t)floats * sizeof(float);
 }
@@ -394,10 +372,10 @@ static void panels_gradient(const struct conv_weight_gradient_call *call)
             thread_pool_run(call->pool, private_task, &job, l->chunks);
             thread_pool_run(call->pool, add_task, &job, l->column_tiles);
         } else {
-            job.in_panel = job.sums + shared_sums_floats(l) * thread_pool_size(call->pool);
+            job.in_panel = job.sums + aligned(l->tile_floats) * thread_pool_size(call->pool);
             job.out_panel = job.in_panel + in_panel_floats(s, l, s->batch, s->out_height);
             thread_pool_run(call->pool, shared_pack_task, &job, s->batch);
-            thread_pool_run(call->pool, shared_task, &job, divide_up(l->column_tiles, l->task_columns));
+            thread_pool_run(call->pool, shared_task, &job, l->column_tiles);
         }
 }
 
