@@ -15,6 +15,7 @@
 struct conv_case {
     int batch, height, width, in, out, kernel, stride, dilation, groups;
     int sources[CONV_MAX_SOURCES]; /* channels of each; none: a single source */
+    float magnitude;               /* of the maps, every third pixel of which is then 0; weights make up for it. 0: all about 1 */
     bool residual, in_place, no_relu;
     const char *why;
 };
@@ -23,15 +24,55 @@ static const struct conv_case awkward[] = {
     {.height = 7, .width = 7, .in = 512, .out = 512, .kernel = 3, .residual = true, .why = "one and a half Winograd tiles, many channels"},
     {.height = 1, .width = 33, .in = 3, .out = 17, .kernel = 7, .why = "one row, an output tail of one"},
     {.height = 33, .width = 47, .in = 3, .out = 16, .kernel = 7, .why = "first layer, odd sides"},
-    {.batch = 2, .height = 9, .width = 16, .in = 3, .out = 16, .kernel = 7, .residual = true, .why = "first layer, whole tiles, part of a strip"},
-    {.height = 5, .width = 30, .in = 1, .out = 33, .kernel = 7, .no_relu = true, .why = "first layer of one channel, three vectors of outputs"},
+    {.batch = 2,
+     .height = 9,
+     .width = 16,
+     .in = 3,
+     .out = 16,
+     .kernel = 7,
+     .residual = true,
+     .why = "first layer, whole tiles, part of a strip"},
+    {.height = 5,
+     .width = 30,
+     .in = 1,
+     .out = 33,
+     .kernel = 7,
+     .no_relu = true,
+     .why = "first layer of one channel, three vectors of outputs"},
     {.height = 6, .width = 3, .in = 4, .out = 5, .kernel = 7, .why = "first layer, fewer pixels and outputs than a tile"},
-    {.batch = 2, .height = 41, .width = 62, .in = 3, .out = 20, .kernel = 7, .residual = true, .why = "first layer, two blocks and strips of tiles"},
+    {.batch = 2,
+     .height = 41,
+     .width = 62,
+     .in = 3,
+     .out = 20,
+     .kernel = 7,
+     .residual = true,
+     .why = "first layer, two blocks and strips of tiles"},
     {.height = 45, .width = 57, .in = 2, .out = 16, .kernel = 7, .no_relu = true, .why = "first layer, one tile in the last block"},
-    {.height = 7, .width = 8, .in = 40, .out = 80, .kernel = 3, .residual = true, .why = "four Winograd tiles, part of a chunk, of a block"},
-    {.batch = 5, .height = 14, .width = 18, .in = 64, .out = 96, .kernel = 3, .residual = true, .why = "several sets of tiles, narrow ones at both edges"},
+    {.height = 7,
+     .width = 8,
+     .in = 40,
+     .out = 80,
+     .kernel = 3,
+     .residual = true,
+     .why = "four Winograd tiles, part of a chunk, of a block"},
+    {.batch = 5,
+     .height = 14,
+     .width = 18,
+     .in = 64,
+     .out = 96,
+     .kernel = 3,
+     .residual = true,
+     .why = "several sets of tiles, narrow ones at both edges"},
     {.height = 12, .width = 28, .in = 32, .out = 64, .kernel = 3, .why = "21 Winograd tiles"},
-    {.batch = 2, .height = 9, .width = 27, .in = 32, .out = 40, .kernel = 3, .residual = true, .why = "42 tiles over two images, part of a block"},
+    {.batch = 2,
+     .height = 9,
+     .width = 27,
+     .in = 32,
+     .out = 40,
+     .kernel = 3,
+     .residual = true,
+     .why = "42 tiles over two images, part of a block"},
     {.height = 2, .width = 2, .in = 16, .out = 16, .kernel = 3, .why = "smaller than any tile"},
     {.height = 1, .width = 1, .in = 40, .out = 24, .kernel = 3, .why = "a single pixel: eight of nine taps fall outside"},
     {.height = 13, .width = 15, .in = 16, .out = 16, .kernel = 3, .residual = true, .why = "tiles hang over both edges"},
@@ -48,7 +89,15 @@ static const struct conv_case awkward[] = {
     {.height = 28, .width = 28, .in = 32, .out = 64, .kernel = 3, .stride = 2, .why = "stride 2, even sides"},
     {.height = 29, .width = 31, .in = 24, .out = 40, .kernel = 3, .stride = 2, .residual = true, .why = "stride 2, odd sides"},
     {.height = 1, .width = 2, .in = 16, .out = 16, .kernel = 3, .stride = 2, .why = "stride 2, one pixel left"},
-    {.batch = 3, .height = 14, .width = 37, .in = 48, .out = 24, .kernel = 3, .stride = 2, .residual = true, .why = "stride 2, 30 tiles over three images"},
+    {.batch = 3,
+     .height = 14,
+     .width = 37,
+     .in = 48,
+     .out = 24,
+     .kernel = 3,
+     .stride = 2,
+     .residual = true,
+     .why = "stride 2, 30 tiles over three images"},
     {.height = 20, .width = 23, .in = 16, .out = 32, .kernel = 3, .dilation = 2, .why = "dilation 2"},
     {.height = 5, .width = 6, .in = 16, .out = 32, .kernel = 3, .dilation = 4, .why = "dilation reaches over the whole map"},
     {.height = 15, .width = 17, .in = 8, .out = 8, .kernel = 3, .stride = 2, .dilation = 3, .why = "stride and dilation together"},
@@ -64,6 +113,34 @@ static const struct conv_case awkward[] = {
      .sources = {64, 64, 32, 64},
      .residual = true,
      .why = "aggregation node over four sources"},
+    {.batch = 2,
+     .height = 40,
+     .width = 41,
+     .in = 64,
+     .out = 64,
+     .kernel = 1,
+     .residual = true,
+     .why = "pointwise, several strips of whole pairs"},
+    {.batch = 3, .height = 11, .width = 13, .in = 48, .out = 40, .kernel = 1, .why = "pointwise, half a unit of pairs, part of a block"},
+    {.height = 7, .width = 7, .in = 1088, .out = 96, .kernel = 1, .residual = true, .why = "pointwise, pairs in three parts"},
+    {.height = 19, .width = 23, .in = 1152, .out = 72, .kernel = 1, .sources = {640, 512}, .why = "pairs in parts, strips and two sources"},
+    {.height = 9,
+     .width = 10,
+     .in = 96,
+     .out = 64,
+     .kernel = 1,
+     .magnitude = 1e12f,
+     .no_relu = true,
+     .why = "pointwise, large maps, small weights"},
+    {.height = 9,
+     .width = 10,
+     .in = 96,
+     .out = 64,
+     .kernel = 1,
+     .magnitude = 1e-12f,
+     .no_relu = true,
+     .why = "pointwise, small maps, large weights"},
+    {.height = 9, .width = 10, .in = 96, .out = 64, .kernel = 1, .magnitude = 1e25f, .why = "pointwise, squares of the maps overflow"},
     {.height = 5, .width = 9, .in = 61, .out = 33, .kernel = 1, .sources = {7, 16, 9, 1, 28}, .why = "sources that no vector divides"},
     {.height = 15,
      .width = 15,
@@ -95,8 +172,22 @@ static const struct conv_case awkward[] = {
     {.height = 15, .width = 17, .in = 128, .out = 128, .kernel = 3, .groups = 32, .why = "grouped, 4 channels a group"},
     {.height = 16, .width = 14, .in = 128, .out = 128, .kernel = 3, .stride = 2, .groups = 32, .why = "grouped, stride 2"},
     {.height = 7, .width = 7, .in = 256, .out = 256, .kernel = 3, .groups = 32, .why = "grouped, 8 channels a group"},
-    {.height = 14, .width = 14, .in = 96, .out = 96, .kernel = 3, .groups = 3, .residual = true, .why = "grouped, 32 channels a group, read in place"},
-    {.height = 28, .width = 28, .in = 64, .out = 64, .kernel = 3, .stride = 2, .groups = 4, .why = "grouped, 16 channels a group, read in place"},
+    {.height = 14,
+     .width = 14,
+     .in = 96,
+     .out = 96,
+     .kernel = 3,
+     .groups = 3,
+     .residual = true,
+     .why = "grouped, 32 channels a group, read in place"},
+    {.height = 28,
+     .width = 28,
+     .in = 64,
+     .out = 64,
+     .kernel = 3,
+     .stride = 2,
+     .groups = 4,
+     .why = "grouped, 16 channels a group, read in place"},
     {.height = 8, .width = 9, .in = 512, .out = 512, .kernel = 3, .groups = 32, .why = "grouped, 16 channels a group"},
     {.height = 7, .width = 7, .in = 1024, .out = 1024, .kernel = 3, .groups = 32, .why = "grouped, 32 channels a group"},
     {.height = 13, .width = 7, .in = 1024, .out = 1024, .kernel = 3, .stride = 2, .groups = 32, .why = "grouped, 32 channels, stride 2"},
@@ -184,6 +275,18 @@ struct fixture {
 
 enum { GUARD = 5 }; /* foreign channels on both sides of a map */
 
+/* Maps of another magnitude, with every third pixel zero, and weights that make up for it. */
+static void fixture_scale(struct fixture *f, float magnitude)
+{
+    int64_t pixels = (int64_t)f->shape.batch * f->shape.in_height * f->shape.in_width;
+
+    for (int i = 0; i < f->shape.source_count; i++)
+        for (int64_t at = 0; at < pixels * f->sources[i].pixel_stride; at++)
+            f->sources[i].data[at] *= at / f->sources[i].pixel_stride % 3 == 0 ? 0.0f : magnitude;
+    for (int o = 0; o < f->shape.out_channels; o++)
+        f->scale[o] /= magnitude;
+}
+
 static struct fixture fixture_create(const struct conv_case *c)
 {
     struct fixture f = {.shape = shape_of(c), .in_place = c->in_place, .relu = !c->no_relu};
@@ -201,6 +304,8 @@ static struct fixture fixture_create(const struct conv_case *c)
         f.scale[i] = (0.5f + f.scale[i] * f.scale[i]) / sqrtf((float)products);
     f.bias = random_floats(s->out_channels, 31);
     f.residual = c->residual ? random_floats(out_pixels * s->out_channels, 37) : NULL;
+    if (c->magnitude != 0.0f)
+        fixture_scale(&f, c->magnitude);
     return f;
 }
 

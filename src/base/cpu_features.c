@@ -99,6 +99,15 @@ void cpu_describe(char *text, size_t size)
         end[-1] = '\0';
     snprintf(text, size, "%s, signature %08x", begin, signature);
 }
+
+bool cpu_adds_beside_products(void)
+{
+    unsigned signature, ebx, ecx, edx;
+
+    if (!__builtin_cpu_is("amd") || __get_cpuid(1, &signature, &ebx, &ecx, &edx) == 0)
+        return false;
+    return (signature >> 8 & 0xf) + (signature >> 20 & 0xff) >= 0x19;
+}
 #else
 void cpu_describe(char *text, size_t size)
 {
@@ -111,6 +120,11 @@ void cpu_describe(char *text, size_t size)
         fclose(file);
     }
     snprintf(text, size, "identification %llx", identification);
+}
+
+bool cpu_adds_beside_products(void)
+{
+    return false;
 }
 #endif
 

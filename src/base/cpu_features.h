@@ -17,6 +17,9 @@ dla_status isa_choose(enum isa *isa);
  * of processor is asked. */
 void cpu_describe(char *text, size_t size);
 
+/* Whether a core adds floats in other units than those that multiply, at the same time: AMD's from family 19h (Zen 3) on. */
+bool cpu_adds_beside_products(void);
+
 int cpu_core_count(void);                        /* physical cores that this process may run on, at least 1 */
 
 #endif

@@ -12,6 +12,9 @@ extern const struct conv_kernel ISA_NAME(winograd7x7);
 extern const struct conv_kernel ISA_NAME(conv_stem);
 extern const struct conv_kernel ISA_NAME(grouped3x3);
 extern const struct conv_kernel ISA_NAME(conv_pointwise);
+#if KERNEL_ISA_AVX2 || KERNEL_ISA_AVX512
+extern const struct conv_kernel ISA_NAME(conv_paired);
+#endif
 extern const struct conv_kernel ISA_NAME(conv_direct);
 extern const struct conv_kernel *const ISA_NAME(conv_list)[];
 
@@ -26,6 +29,9 @@ const struct conv_kernel *const ISA_NAME(conv_list)[] = {
     &ISA_NAME(conv_stem),
     &ISA_NAME(grouped3x3),
     &ISA_NAME(conv_pointwise),
+#if KERNEL_ISA_AVX2 || KERNEL_ISA_AVX512
+    &ISA_NAME(conv_paired),
+#endif
     &ISA_NAME(conv_direct),
     &conv_reference,
     NULL,

@@ -99,6 +99,21 @@ ALWAYS_INLINE vec vec_max(vec a, vec b)
     return _mm512_max_ps(a, b);
 }
 
+/* GCC loads a broadcast into a register where it is used twice, and on a Zen 4 that takes a slot of an adder; an operand in memory
+ * takes none. */
+ALWAYS_INLINE vec vec_add_all(vec a, const float *x)
+{
+    vec sum;
+    __asm__("vaddps %2%{1to16%}, %1, %0" : "=v"(sum) : "v"(a), "m"(*x));
+    return sum;
+}
+
+ALWAYS_INLINE vec vec_fma_all(const float *x, vec b, vec c)
+{
+    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*x));
+    return c;
+}
+
 typedef __m512i vec_lanes;
 
 ALWAYS_INLINE vec_lanes vec_group_lanes(int group)
@@ -381,5 +396,18 @@ ALWAYS_INLINE int vec_count(int n)
 {
     return (n + VEC_WIDTH - 1) / VEC_WIDTH;
 }
+
+#if !KERNEL_ISA_AVX512
+/* a + x and x * b + c, x in all lanes. */
+ALWAYS_INLINE vec vec_add_all(vec a, const float *x)
+{
+    return a + vec_all(*x);
+}
+
+ALWAYS_INLINE vec vec_fma_all(const float *x, vec b, vec c)
+{
+    return vec_fma(vec_all(*x), b, c);
+}
+#endif
 
 #endif
