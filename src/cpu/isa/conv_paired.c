@@ -50,6 +50,10 @@ enum {
     LINE_FLOATS = 16
 };
 
+/* Mean squares between these are trusted: no square of a value that counts was 0 or infinite. */
+#define SMALLEST_MEAN 0x1p-100f
+#define LARGEST_MEAN 0x1p100f
+
 struct blocking {
     int pixels, tile, tile_count; /* tile: pixels of one */
     int units;                    /* whole ones */
@@ -115,9 +119,59 @@ static bool is_negative(int unit, int pair)
     return (unit + pair) % 2 != 0;
 }
 
+static float sum_lanes(vec v)
+{
+    float lanes[VEC_WIDTH], even = 0.0f, odd = 0.0f;
+
+    vec_store(lanes, v);
+    for (int lane = 0; lane < VEC_WIDTH; lane += 2) {
+        even += lanes[lane];
+        odd += lanes[lane + 1];
+    }
+    return even + odd;
+}
+
+/* The power of two nearest to 1 / sqrt(mean_square), a normal number: half the exponent, read from the float's bits. */
+static float scale_to_one(float mean_square)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &mean_square, sizeof(bits));
+    int exponent = (int)(bits >> 23 & 0xff) - 127;
+    bits = (uint32_t)(127 - (exponent - (exponent < 0)) / 2) << 23;
+    memcpy(&mean_square, &bits, sizeof(bits));
+    return mean_square;
+}
+
 static size_t packed_bytes(const struct conv_shape *s)
 {
     return (size_t)divide_up(s->out_channels, BLOCK) * BLOCK * ((size_t)s->in_channels + 2) * sizeof(float);
+}
+
+/* The sum of squares of the weights times `factor`. */
+static float sum_squares(const float *weight, int count, float factor)
+{
+    vec squares[2] = {vec_zero(), vec_zero()};
+
+    for (int i = 0; i < count; i += VEC_WIDTH) { /* `count` is a multiple of it */
+        vec w = vec_load(weight + i) * vec_all(factor);
+        squares[i / VEC_WIDTH % 2] = vec_fma(w, w, squares[i / VEC_WIDTH % 2]);
+    }
+    return sum_lanes(squares[0] + squares[1]);
+}
+
+/* Batch norm's scale, and the power of two that makes a row of weights about 1. *undo is one over the latter. */
+static float row_factor(const float *weight, int count, float scale, float *undo)
+{
+    float mean = sum_squares(weight, count, scale) / (float)count, rough = 1.0f;
+
+    if (!(mean > SMALLEST_MEAN && mean < LARGEST_MEAN)) {
+        rough = mean < 1.0f ? 0x1p60f : 0x1p-60f;
+        mean = sum_squares(weight, count, scale * rough) / (float)count;
+    }
+    float fine = mean > 0.0f ? scale_to_one(mean) : 1.0f;
+    *undo = 1.0f / (rough * fine);
+    return scale * (rough * fine);
 }
 
 /* packed: (blocks * BLOCK) sums of w w', (blocks * BLOCK) what undoes an output's scale, (blocks, in_channels, BLOCK) weights. */
@@ -126,30 +180,30 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
                  void *packed)
 {
     struct blocking b = block(s, 1);
-    int outputs = b.block_count * BLOCK;
-    float *mixed = packed, *undo = mixed + outputs, *out = undo + outputs;
+    float *mixed = packed, *undo = mixed + b.block_count * BLOCK, *out = undo + b.block_count * BLOCK;
 
-    for (int o = 0; o < outputs; o++) {
-        const float *in = weight + (int64_t)o * s->in_channels; /* read where o is an output */
-        float *column = out + o / BLOCK * b.block_floats + o % BLOCK;
-        double squares = 0.0, sum = 0.0;
-        int exponent = 0;
-        for (int i = 0; i < s->in_channels; i++) {
-            column[(int64_t)i * BLOCK] = o < s->out_channels ? in[i] * scale[o] : 0.0f;
-            squares += (double)column[(int64_t)i * BLOCK] * column[(int64_t)i * BLOCK];
+    for (int first = 0; first < s->out_channels; first += BLOCK, mixed += BLOCK, undo += BLOCK) {
+        int count = smaller(s->out_channels - first, BLOCK);
+        const float *rows = weight + (int64_t)first * s->in_channels;
+        float factors[BLOCK] = {0.0f};
+        double sums[BLOCK] = {0.0};
+        for (int lane = 0; lane < BLOCK; lane++)
+            undo[lane] = 0.0f;
+        for (int lane = 0; lane < count; lane++)
+            factors[lane] = row_factor(rows + (int64_t)lane * s->in_channels, s->in_channels, scale[first + lane], &undo[lane]);
+        for (int i = 0; i < s->in_channels; i++, out += BLOCK) {
+            int unit = i / UNIT, pair = i % UNIT - VEC_WIDTH; /* the pair whose second member channel i is */
+            bool second = unit < b.units && pair >= 0 && pair < PAIRS;
+            float sign = second && is_negative(unit, pair) ? -1.0f : 1.0f;
+            for (int lane = 0; lane < count; lane++)
+                out[lane] = rows[(int64_t)lane * s->in_channels + i] * (sign * factors[lane]);
+            for (int lane = count; lane < BLOCK; lane++)
+                out[lane] = 0.0f;
+            for (int lane = 0; second && lane < BLOCK; lane++)
+                sums[lane] += (double)out[lane] * out[lane - VEC_WIDTH * BLOCK];
         }
-        (void)frexp(squares / s->in_channels, &exponent);
-        undo[o] = ldexpf(1.0f, exponent / 2);
-        for (int i = 0; i < s->in_channels; i++)
-            column[(int64_t)i * BLOCK] = ldexpf(column[(int64_t)i * BLOCK], -(exponent / 2));
-        for (int unit = 0; unit < b.units; unit++)
-            for (int pair = 0; pair < PAIRS; pair++) {
-                float *first = column + (int64_t)(unit * UNIT + pair) * BLOCK, *second = first + VEC_WIDTH * BLOCK;
-                if (is_negative(unit, pair))
-                    *second = -*second;
-                sum += (double)*first * *second;
-            }
-        mixed[o] = (float)sum;
+        for (int lane = 0; lane < BLOCK; lane++)
+            mixed[lane] = (float)sums[lane];
     }
 }
 
@@ -206,30 +260,6 @@ static struct signs make_signs(void)
     return (struct signs){{vec_load(lanes[0]), vec_load(lanes[1])}, vec_load(lanes[2])};
 }
 
-static float sum_lanes(vec v)
-{
-    float lanes[VEC_WIDTH], even = 0.0f, odd = 0.0f;
-
-    vec_store(lanes, v);
-    for (int lane = 0; lane < VEC_WIDTH; lane += 2) {
-        even += lanes[lane];
-        odd += lanes[lane + 1];
-    }
-    return even + odd;
-}
-
-/* The power of two nearest to 1 / sqrt(mean_square), a normal number: half the exponent, read from the float's bits. */
-static float scale_to_one(float mean_square)
-{
-    uint32_t bits;
-
-    memcpy(&bits, &mean_square, sizeof(bits));
-    int exponent = (int)(bits >> 23 & 0xff) - 127;
-    bits = (uint32_t)(127 - (exponent - (exponent < 0)) / 2) << 23;
-    memcpy(&mean_square, &bits, sizeof(bits));
-    return mean_square;
-}
-
 /* A pixel's scale, and the sum of its x x' after scaling. Squares are taken of the values times `factor`, 1 unless those would not fit
  * into a float. */
 static float measure_pixel(const struct conv_call *call, int64_t pixel, const struct signs *signs, float factor, float *mixed)
@@ -250,7 +280,7 @@ static float measure_pixel(const struct conv_call *call, int64_t pixel, const st
             squares = vec_fma(vec_load(in) * factors, vec_load(in) * factors, squares);
     }
     float mean = sum_lanes(squares + more_squares) / (float)call->shape->in_channels;
-    if (!(mean > 0x1p-100f && mean < 0x1p100f)) {
+    if (!(mean > SMALLEST_MEAN && mean < LARGEST_MEAN)) {
         if (factor == 1.0f)
             return measure_pixel(call, pixel, signs, mean < 1.0f ? 0x1p64f : 0x1p-64f, mixed);
         mean = mean > 0.0f ? mean : 1.0f; /* nothing but zeros: any scale will do */
@@ -345,8 +375,10 @@ ALWAYS_INLINE void add_unit(vec (*sum)[BLOCK_VECTORS], const int tile, const flo
 #define ONE(c) add_single(sum, tile, x, UNIT, weight, c);
 #if KERNEL_ISA_AVX512
     PAIR(0)
-    ONE(10) PAIR(1) ONE(11) PAIR(2) ONE(12) PAIR(3) ONE(13) PAIR(4) ONE(14) ONE(15) PAIR(5) ONE(26) PAIR(6) ONE(27) PAIR(7) ONE(28) PAIR(8)
-        ONE(29) PAIR(9) ONE(30) ONE(31)
+    ONE(10)
+    PAIR(1)
+    ONE(11) PAIR(2) ONE(12) PAIR(3) ONE(13) PAIR(4) ONE(14) ONE(15) PAIR(5) ONE(26) PAIR(6) ONE(27) PAIR(7) ONE(28) PAIR(8) ONE(29) PAIR(9)
+        ONE(30) ONE(31)
 #else
     PAIR(0) ONE(5) PAIR(1) ONE(6) PAIR(2) ONE(7) PAIR(3) ONE(13) ONE(14) PAIR(4) ONE(15)
 #endif
