@@ -13,6 +13,7 @@
 
 struct gradient_case {
     int batch, height, width, in, out, kernel, stride, dilation, groups; /* 0: 1 */
+    float magnitude;                                                     /* of the input; the gradient makes up for it. 0: both about 1 */
     const char *why;
 };
 
@@ -37,6 +38,14 @@ static const struct gradient_case awkward[] = {
     {.batch = 3, .height = 5, .width = 4, .in = 136, .out = 150, .kernel = 3, .stride = 2, .why = "the same with stride 2"},
     {.batch = 2, .height = 7, .width = 7, .in = 100, .out = 33, .kernel = 1, .why = "pointwise"},
     {.batch = 3, .height = 9, .width = 11, .in = 200, .out = 96, .kernel = 1, .why = "pointwise, two blocks of pixels, three columns"},
+    {.batch = 6,
+     .height = 8,
+     .width = 8,
+     .in = 160,
+     .out = 64,
+     .kernel = 1,
+     .magnitude = 3e4f,
+     .why = "pointwise, pairs of pixels, small gradients"},
     {.height = 1, .width = 3, .in = 264, .out = 32, .kernel = 1, .why = "pointwise, one column for all threads"},
     {.batch = 2,
      .height = 6,
@@ -141,6 +150,10 @@ static struct problem problem_of(const struct gradient_case *c)
     p.in = random_floats(p.in_floats, 1);
     p.weight = random_floats(p.weight_floats, 2);
     p.out_gradient = random_floats(p.out_floats, 3);
+    for (int64_t i = 0; c->magnitude != 0.0f && i < p.in_floats; i++)
+        p.in[i] *= c->magnitude;
+    for (int64_t i = 0; c->magnitude != 0.0f && i < p.out_floats; i++)
+        p.out_gradient[i] /= c->magnitude;
     return p;
 }
 

@@ -108,6 +108,13 @@ ALWAYS_INLINE vec vec_add_all(vec a, const float *x)
     return sum;
 }
 
+ALWAYS_INLINE vec vec_sub_all(vec a, const float *x)
+{
+    vec difference;
+    __asm__("vsubps %2%{1to16%}, %1, %0" : "=v"(difference) : "v"(a), "m"(*x));
+    return difference;
+}
+
 ALWAYS_INLINE vec vec_fma_all(const float *x, vec b, vec c)
 {
     __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(b), "m"(*x));
@@ -398,10 +405,15 @@ ALWAYS_INLINE int vec_count(int n)
 }
 
 #if !KERNEL_ISA_AVX512
-/* a + x and x * b + c, x in all lanes. */
+/* a + x, a - x and x * b + c, x in all lanes. */
 ALWAYS_INLINE vec vec_add_all(vec a, const float *x)
 {
     return a + vec_all(*x);
+}
+
+ALWAYS_INLINE vec vec_sub_all(vec a, const float *x)
+{
+    return a - vec_all(*x);
 }
 
 ALWAYS_INLINE vec vec_fma_all(const float *x, vec b, vec c)

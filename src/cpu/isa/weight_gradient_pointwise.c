@@ -13,16 +13,35 @@
  * Both maps are so read from memory once a task, by prefetches for the next block that are spread over the products of this one. Sums
  * stay in L2. Every register tile adds its pixels in the same order however tasks are cut, so the result is the same for any number
  * of threads.
+ *
+ * Where a core has adders beside its FMA units, four of six pixels go in pairs, as in conv_paired.c: x and g being the input and the
+ * gradient at one pixel, x' and g' at the next,
+ *
+ *     x g + x' g' = (x + g') (x' + g) - x x' - g g' = (x - g') (g - x') + x x' + g g'
+ *
+ * with one form for the first pair of the six pixels, the other for the second. The sums of x x' and g g' over all pixels are vectors of
+ * channels, taken once. For the sake of rounding g is made as large as x: a power of two goes into the panels, and out of the sums.
  */
 #include "cpu/isa/weight_gradient_isa.h"
 #include "cpu/isa/weight_gradient_tile.h"
+
+#include <math.h>
+
+#if KERNEL_ISA_AVX512
+#define KERNEL_PAIRS true
+#else
+#define KERNEL_PAIRS false /* a broadcast takes an instruction of its own there, and 4 x 2 sums are too few to hide it */
+#endif
 
 enum {
     BLOCK = 2 * VEC_WIDTH,
     PIXELS = 192,           /* of a block */
     LEAST_CHANNELS = 192,   /* of both maps together: maps with fewer are read where they are by conv_weight_gradient.c */
     MOST_SUMS = 128 * 1024, /* floats of a task's sums: half of L2 */
-    LINE_FLOATS = 16
+    LINE_FLOATS = 16,
+    GROUP = 6,       /* pixels: a pair, a pair of the other form, two alone */
+    MOST_SCALE = 40, /* power of two: its square is to fit into a float beside the maps' */
+    SAMPLES = 64     /* pixels that tell how large the maps' values are */
 };
 
 struct pointwise_gradient_job {
@@ -31,6 +50,8 @@ struct pointwise_gradient_job {
     int row_tiles, column_tiles;
     int row_parts, column_parts; /* tasks are parts of the rows times parts of the columns */
     int64_t worker_floats;
+    bool paired;
+    float scale; /* of the gradient, a power of two */
 };
 
 bool ISA_NAME(pointwise_gradient_supports)(const struct conv_shape *s)
@@ -55,7 +76,7 @@ static struct pointwise_gradient_job job_of(const struct conv_shape *s, int thre
         else
             columns = divide_up(job.column_tiles, ++job.column_parts);
     }
-    job.worker_floats = aligned((int64_t)columns * (PIXELS * BLOCK + (int64_t)rows * MR_WIDE * BLOCK));
+    job.worker_floats = aligned((int64_t)columns * (PIXELS * BLOCK + (int64_t)rows * MR_WIDE * BLOCK) + rows * MR_WIDE + columns * BLOCK);
     return job;
 }
 
@@ -84,13 +105,116 @@ static void fetch(struct ahead *ahead, int64_t until)
         __builtin_prefetch(ahead->at + ahead->done / ahead->lines * ahead->stride + ahead->done % ahead->lines * LINE_FLOATS, 0, 2);
 }
 
-static void pack_panels(const float *from, int64_t stride, int64_t pixels, int columns, float *panels)
+/* The gradient times `scale`; in groups, where there are such, with g' of second pairs negated. */
+static void pack_panels(const float *from, int64_t stride, int64_t pixels, int columns, float scale, bool grouped, float *panels)
 {
-    for (int64_t p = 0; p < pixels; p++, from += stride)
+    for (int64_t p = 0; p < pixels; p++, from += stride) {
+        vec factor = vec_all(grouped && p % GROUP == 3 ? -scale : scale);
         for (int column = 0; column < columns; column++)
             for (int lane = 0; lane < BLOCK; lane += VEC_WIDTH)
-                vec_store(panels + (column * pixels + p) * BLOCK + lane, vec_load(from + column * BLOCK + lane));
+                vec_store(panels + (column * pixels + p) * BLOCK + lane, vec_load(from + column * BLOCK + lane) * factor);
+    }
 }
+
+/* ---- pairs ------------------------------------------------------------------------------------------------------------- */
+
+/* mixed (channels) += sum over groups of m m' of the first pair - m m' of the second, m = factor * map. */
+static void add_mixed(const float *map, int64_t stride, int64_t groups, int channels, float factor, float *mixed)
+{
+    for (int c = 0; c < channels; c += VEC_WIDTH) {
+        int lanes = smaller(channels - c, VEC_WIDTH);
+        vec sum = vec_zero();
+        const float *from = map + c;
+        for (int64_t g = 0; g < groups; g++, from += GROUP * stride) {
+            sum = vec_fma(vec_load_first(from, lanes), vec_load_first(from + stride, lanes), sum);
+            sum = vec_fnma(vec_load_first(from + 2 * stride, lanes), vec_load_first(from + 3 * stride, lanes), sum);
+        }
+        vec_store_first(mixed + c, vec_fma(sum, vec_all(factor * factor), vec_load_first(mixed + c, lanes)), lanes);
+    }
+}
+
+/* sums (MR_WIDE, BLOCK) += inputs^T * panel over whole groups of pixels, the mixed products among them. */
+static void multiply_groups(const float *in, int64_t stride, const float *panel, int64_t groups, float *sums)
+{
+    vec sum[MR_WIDE][2];
+
+    UNROLL(8)
+    for (int m = 0; m < MR_WIDE; m++) {
+        UNROLL(2)
+        for (int v = 0; v < 2; v++)
+            sum[m][v] = vec_load(sums + m * BLOCK + v * VEC_WIDTH);
+    }
+    for (int64_t g = 0; g < groups; g++, in += GROUP * stride, panel += GROUP * BLOCK) {
+        const float *x[GROUP] = {in, in + stride, in + 2 * stride, in + 3 * stride, in + 4 * stride, in + 5 * stride};
+        UNROLL(2)
+        for (int half = 0; half < 2; half++) {
+            vec first[2], second[2], single[2];
+            UNROLL(2)
+            for (int v = 0; v < 2; v++) {
+                first[v] = vec_load(panel + 2 * half * BLOCK + v * VEC_WIDTH);
+                second[v] = vec_load(panel + (2 * half + 1) * BLOCK + v * VEC_WIDTH);
+            }
+            UNROLL(8)
+            for (int m = 0; m < MR_WIDE; m++) {
+                UNROLL(2)
+                for (int v = 0; v < 2; v++) {
+                    vec other = half == 0 ? vec_add_all(first[v], x[1] + m) : vec_sub_all(first[v], x[3] + m);
+                    sum[m][v] = vec_fma(vec_add_all(second[v], x[2 * half] + m), other, sum[m][v]);
+                }
+            }
+            UNROLL(2)
+            for (int v = 0; v < 2; v++)
+                single[v] = vec_load(panel + (4 + half) * BLOCK + v * VEC_WIDTH);
+            UNROLL(8)
+            for (int m = 0; m < MR_WIDE; m++) {
+                UNROLL(2)
+                for (int v = 0; v < 2; v++)
+                    sum[m][v] = vec_fma_all(x[4 + half] + m, single[v], sum[m][v]);
+            }
+        }
+    }
+    UNROLL(8)
+    for (int m = 0; m < MR_WIDE; m++) {
+        UNROLL(2)
+        for (int v = 0; v < 2; v++)
+            vec_store(sums + m * BLOCK + v * VEC_WIDTH, sum[m][v]);
+    }
+}
+
+/* The mean square of some pixels, spread over the map: the same however many threads there are. */
+static float sample_square(const float *map, int64_t stride, int64_t pixels, int channels)
+{
+    int64_t count = pixels < SAMPLES ? pixels : SAMPLES;
+    float lanes[VEC_WIDTH], sum = 0.0f;
+    vec squares = vec_zero();
+
+    for (int64_t sample = 0; sample < count; sample++) {
+        const float *from = map + pixels * sample / count * stride;
+        for (int c = 0; c < channels; c += VEC_WIDTH) {
+            vec x = vec_load_first(from + c, smaller(channels - c, VEC_WIDTH));
+            squares = vec_fma(x, x, squares);
+        }
+    }
+    vec_store(lanes, squares);
+    for (int lane = 0; lane < VEC_WIDTH; lane++)
+        sum += lanes[lane];
+    return sum / ((float)count * (float)channels);
+}
+
+/* The power of two that makes the gradient about as large as the input; 1 where either has no size. */
+static float gradient_scale(const struct conv_weight_gradient_call *call, int64_t pixels)
+{
+    float in = sample_square(call->in.data, call->in.pixel_stride, pixels, call->shape->in_channels);
+    float gradient = sample_square(call->out_gradient.data, call->out_gradient.pixel_stride, pixels, call->shape->out_channels);
+    int exponent;
+
+    if (!(in > 0.0f && gradient > 0.0f && isfinite(in) && isfinite(gradient)))
+        return 1.0f;
+    (void)frexp((double)in / gradient, &exponent);
+    return ldexpf(1.0f, exponent / 2 > MOST_SCALE ? MOST_SCALE : exponent / 2 < -MOST_SCALE ? -MOST_SCALE : exponent / 2);
+}
+
+/* ---- tasks ------------------------------------------------------------------------------------------------------------- */
 
 static void pointwise_task(void *context, int task, int worker)
 {
@@ -103,16 +227,21 @@ static void pointwise_task(void *context, int task, int worker)
     const float *in = call->in.data + first_row * MR_WIDE, *out = call->out_gradient.data + first_column * BLOCK;
     int64_t in_stride = call->in.pixel_stride, out_stride = call->out_gradient.pixel_stride, tile_floats = MR_WIDE * BLOCK;
     float *panels = (float *)call->scratch + worker * job->worker_floats, *sums = panels + (int64_t)columns * PIXELS * BLOCK;
+    float *in_mixed = sums + rows * columns * tile_floats, *out_mixed = in_mixed + rows * MR_WIDE;
 
-    memset(sums, 0, (size_t)(rows * columns * tile_floats) * sizeof(float));
+    memset(sums, 0, (size_t)(rows * columns * tile_floats + rows * MR_WIDE + columns * BLOCK) * sizeof(float));
     for (int64_t pixel = 0; pixel < job->pixels; pixel += PIXELS) {
         int64_t count = job->pixels - pixel < PIXELS ? job->pixels - pixel : PIXELS, next = pixel + count;
         int64_t next_count = job->pixels - next < PIXELS ? job->pixels - next : PIXELS;
         struct ahead next_in = ahead_of(in + next * in_stride, in_stride, rows * MR_WIDE, next_count),
                      next_out = ahead_of(out + next * out_stride, out_stride, columns * BLOCK, next_count);
-        int64_t tiles = (int64_t)rows * columns, done = 0;
+        int64_t tiles = (int64_t)rows * columns, done = 0, groups = job->paired && count % GROUP == 0 ? count / GROUP : 0;
 
-        pack_panels(out + pixel * out_stride, out_stride, count, columns, panels);
+        pack_panels(out + pixel * out_stride, out_stride, count, columns, job->scale, groups > 0, panels);
+        if (groups > 0) {
+            add_mixed(in + pixel * in_stride, in_stride, groups, rows * MR_WIDE, 1.0f, in_mixed);
+            add_mixed(out + pixel * out_stride, out_stride, groups, columns * BLOCK, job->scale, out_mixed);
+        }
         for (int column = 0; column < columns; column++)
             for (int row = 0; row < rows; row++) {
                 struct walk walk = {.images = 1, .rows = 1, .columns = (int)count, .in_column = in_stride, .out_column = BLOCK};
@@ -121,15 +250,19 @@ static void pointwise_task(void *context, int task, int worker)
                 done++;
                 fetch(&next_in, next_in.count * done / tiles);
                 fetch(&next_out, next_out.count * done / tiles);
-                multiply_tile(&walk, sums + (column * rows + row) * tile_floats, MR_WIDE, 2);
+                if (groups > 0)
+                    multiply_groups(walk.in, in_stride, walk.out, groups, sums + (column * rows + row) * tile_floats);
+                else
+                    multiply_tile(&walk, sums + (column * rows + row) * tile_floats, MR_WIDE, 2);
             }
     }
+    const float undo = 1.0f / job->scale;
     for (int column = 0; column < columns; column++)
         for (int n = 0; n < BLOCK; n++) {
             int64_t o = (int64_t)(first_column + column) * BLOCK + n;
             float *to = call->weight_gradient + o * call->shape->in_channels + first_row * MR_WIDE;
             for (int i = 0; i < rows * MR_WIDE; i++)
-                to[i] += sums[((int64_t)column * rows * MR_WIDE + i) * BLOCK + n];
+                to[i] += (sums[((int64_t)column * rows * MR_WIDE + i) * BLOCK + n] - in_mixed[i] - out_mixed[column * BLOCK + n]) * undo;
         }
 }
 
@@ -138,5 +271,7 @@ void ISA_NAME(pointwise_gradient)(const struct conv_weight_gradient_call *call)
     struct pointwise_gradient_job job = job_of(call->shape, thread_pool_size(call->pool));
 
     job.call = call;
+    job.paired = KERNEL_PAIRS && !call->exact && cpu_adds_beside_products();
+    job.scale = job.paired ? gradient_scale(call, job.pixels) : 1.0f;
     thread_pool_run(call->pool, pointwise_task, &job, job.row_parts * job.column_parts);
 }
