@@ -106,7 +106,7 @@ bool cpu_adds_beside_products(void)
 
     if (!__builtin_cpu_is("amd") || __get_cpuid(1, &signature, &ebx, &ecx, &edx) == 0)
         return false;
-    return (signature >> 8 & 0xf) + (signature >> 20 & 0xff) >= 0x19;
+    return (signature >> 8 & 0xf) + (signature >> 20 & 0xff) == 0x19;
 }
 #else
 void cpu_describe(char *text, size_t size)

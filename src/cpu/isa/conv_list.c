@@ -12,8 +12,11 @@ extern const struct conv_kernel ISA_NAME(winograd7x7);
 extern const struct conv_kernel ISA_NAME(conv_stem);
 extern const struct conv_kernel ISA_NAME(grouped3x3);
 extern const struct conv_kernel ISA_NAME(conv_pointwise);
-#if KERNEL_ISA_AVX2 || KERNEL_ISA_AVX512
+#if KERNEL_ISA_AVX512
 extern const struct conv_kernel ISA_NAME(conv_paired);
+#endif
+#if KERNEL_ISA_AVX2 || KERNEL_ISA_AVX512
+extern const struct conv_kernel ISA_NAME(conv_paired_once);
 #endif
 extern const struct conv_kernel ISA_NAME(conv_direct);
 extern const struct conv_kernel *const ISA_NAME(conv_list)[];
@@ -29,8 +32,11 @@ const struct conv_kernel *const ISA_NAME(conv_list)[] = {
     &ISA_NAME(conv_stem),
     &ISA_NAME(grouped3x3),
     &ISA_NAME(conv_pointwise),
-#if KERNEL_ISA_AVX2 || KERNEL_ISA_AVX512
+#if KERNEL_ISA_AVX512
     &ISA_NAME(conv_paired),
+#endif
+#if KERNEL_ISA_AVX2 || KERNEL_ISA_AVX512
+    &ISA_NAME(conv_paired_once),
 #endif
     &ISA_NAME(conv_direct),
     &conv_reference,

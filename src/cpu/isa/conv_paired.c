@@ -27,6 +27,9 @@
  * L2 (AVX-512), or a part of a block's weights in L1 (AVX2, whose narrow tiles read them more often), while the tiles of the strip
  * pass; between parts, sums wait in memory. With AVX-512 a tile is 8 to 12 pixels (what divides the map best) x 2 vectors of outputs:
  * 24 sums, 4 weights, 2 sums of x and w of 32 registers; with AVX2 4 x 2: 8 sums, 4 weights, x, x' and their 2 sums of 16.
+ *
+ * Two kernels: `paired` (AVX-512) names x in memory in every instruction that needs it, 1.6 loads a cycle on a Zen 4. A core that does
+ * twice the lanes with as many loads is better served by `paired_once`, which loads an x once for all outputs of a tile.
  */
 #include "cpu/conv.h"
 #include "cpu/isa/sizes.h"
@@ -335,8 +338,10 @@ static void copy_tiles(const struct conv_call *call, const struct blocking *b, c
 
 /* ---- products ---------------------------------------------------------------------------------------------------------- */
 
-/* x: (tile, row), weight: (channels, BLOCK); adds the plain product of channel c. `tile` is a constant at every call. */
-ALWAYS_INLINE void add_single(vec (*sum)[BLOCK_VECTORS], const int tile, const float *x, const int row, const float *weight, const int c)
+/* x: (tile, row), weight: (channels, BLOCK); adds the plain product of channel c. `tile` is a constant at every call, and so is
+ * `once`: whether x is loaded once, by an instruction of its own, or as an operand in memory by each that needs it. */
+ALWAYS_INLINE void add_single(vec (*sum)[BLOCK_VECTORS], const int tile, const bool once, const float *x, const int row,
+                              const float *weight, const int c)
 {
     vec w[BLOCK_VECTORS];
     UNROLL(2)
@@ -344,14 +349,22 @@ ALWAYS_INLINE void add_single(vec (*sum)[BLOCK_VECTORS], const int tile, const f
         w[v] = vec_load(weight + c * BLOCK + v * VEC_WIDTH);
     UNROLL(12)
     for (int p = 0; p < tile; p++) {
+        const float *pixel = x + p * row + c;
         UNROLL(2)
         for (int v = 0; v < BLOCK_VECTORS; v++)
-            sum[p][v] = vec_fma_all(x + p * row + c, w[v], sum[p][v]);
+            sum[p][v] = once ? vec_fma(vec_all(*pixel), w[v], sum[p][v]) : vec_fma_all(pixel, w[v], sum[p][v]);
     }
 }
 
+ALWAYS_INLINE vec add_x(vec w, const float *x, const bool once)
+{
+    if (once)
+        return w + vec_all(*x);
+    return vec_add_all(w, x);
+}
+
 /* Channels c and c + VEC_WIDTH of a unit as one product. */
-ALWAYS_INLINE void add_pair(vec (*sum)[BLOCK_VECTORS], const int tile, const float *x, const float *weight, const int c)
+ALWAYS_INLINE void add_pair(vec (*sum)[BLOCK_VECTORS], const int tile, const bool once, const float *x, const float *weight, const int c)
 {
     vec first[BLOCK_VECTORS], second[BLOCK_VECTORS];
     UNROLL(2)
@@ -361,24 +374,25 @@ ALWAYS_INLINE void add_pair(vec (*sum)[BLOCK_VECTORS], const int tile, const flo
     }
     UNROLL(12)
     for (int p = 0; p < tile; p++) {
-        const float *pixel = x + p * UNIT + c;
+        const float *pixel = x + p * UNIT + c, *partner = pixel + VEC_WIDTH;
         UNROLL(2)
-        for (int v = 0; v < BLOCK_VECTORS; v++)
-            sum[p][v] = vec_fma(vec_add_all(second[v], pixel), vec_add_all(first[v], pixel + VEC_WIDTH), sum[p][v]);
+        for (int v = 0; v < BLOCK_VECTORS; v++) {
+            vec left = add_x(second[v], pixel, once), right = add_x(first[v], partner, once);
+            sum[p][v] = vec_fma(left, right, sum[p][v]);
+        }
     }
 }
 
 /* A unit's channels in an order that keeps adders and FMA units busy side by side. */
-ALWAYS_INLINE void add_unit(vec (*sum)[BLOCK_VECTORS], const int tile, const float *x, const float *weight)
+ALWAYS_INLINE void add_unit(vec (*sum)[BLOCK_VECTORS], const int tile, const bool once, const float *x, const float *weight)
 {
-#define PAIR(c) add_pair(sum, tile, x, weight, c);
-#define ONE(c) add_single(sum, tile, x, UNIT, weight, c);
+#define PAIR(c) add_pair(sum, tile, once, x, weight, c);
+#define ONE(c) add_single(sum, tile, once, x, UNIT, weight, c);
 #if KERNEL_ISA_AVX512
     PAIR(0)
     ONE(10)
-    PAIR(1)
-    ONE(11) PAIR(2) ONE(12) PAIR(3) ONE(13) PAIR(4) ONE(14) ONE(15) PAIR(5) ONE(26) PAIR(6) ONE(27) PAIR(7) ONE(28) PAIR(8) ONE(29) PAIR(9)
-        ONE(30) ONE(31)
+    PAIR(1) ONE(11) PAIR(2) ONE(12) PAIR(3) ONE(13) PAIR(4) ONE(14) ONE(15) PAIR(5) ONE(26) PAIR(6) ONE(27) PAIR(7) ONE(28) PAIR(8) ONE(29)
+        PAIR(9) ONE(30) ONE(31)
 #else
     PAIR(0) ONE(5) PAIR(1) ONE(6) PAIR(2) ONE(7) PAIR(3) ONE(13) ONE(14) PAIR(4) ONE(15)
 #endif
@@ -451,7 +465,7 @@ ALWAYS_INLINE void finish(const struct tile *t, vec (*sum)[BLOCK_VECTORS], const
 }
 
 /* `tile` is a constant at every call, so that `sum` lives in registers. */
-ALWAYS_INLINE void tile_run(const struct tile *t, const int tile)
+ALWAYS_INLINE void tile_run(const struct tile *t, const int tile, const bool once)
 {
     vec sum[MAX_TILE][BLOCK_VECTORS];
     const float *x = t->x, *weight = t->weight;
@@ -469,11 +483,11 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int tile)
     for (int unit = 0; unit < t->units; unit++, x += tile * UNIT, weight += UNIT * BLOCK) {
         for (int line = 0; line < t->prefetch_lines; line++, prefetch += LINE_FLOATS)
             __builtin_prefetch(prefetch, 0, 2);
-        add_unit(sum, tile, x, weight);
+        add_unit(sum, tile, once, x, weight);
     }
     if (t->rest > 0)
         for (int c = 0; c < VEC_WIDTH; c++)
-            add_single(sum, tile, x, VEC_WIDTH, weight, c);
+            add_single(sum, tile, once, x, VEC_WIDTH, weight, c);
     if (t->last && t->pixels == tile && t->channels == BLOCK) {
         finish(t, sum, tile);
         return;
@@ -493,7 +507,11 @@ typedef void tile_function(const struct tile *t);
 #define TILE(pixels)                                                                                                                       \
     static void tile_##pixels(const struct tile *t)                                                                                        \
     {                                                                                                                                      \
-        tile_run(t, pixels);                                                                                                               \
+        tile_run(t, pixels, false);                                                                                                        \
+    }                                                                                                                                      \
+    static void tile_once_##pixels(const struct tile *t)                                                                                   \
+    {                                                                                                                                      \
+        tile_run(t, pixels, true);                                                                                                         \
     }
 
 #if KERNEL_ISA_AVX512
@@ -502,10 +520,16 @@ TILE(9)
 TILE(10)
 TILE(11)
 TILE(12)
-static tile_function *const tile_functions[MAX_TILE + 1] = {[8] = tile_8, [9] = tile_9, [10] = tile_10, [11] = tile_11, [12] = tile_12};
+static tile_function *const tile_functions[2][MAX_TILE + 1] = {
+    {[8] = tile_8, [9] = tile_9, [10] = tile_10, [11] = tile_11, [12] = tile_12},
+    {[8] = tile_once_8, [9] = tile_once_9, [10] = tile_once_10, [11] = tile_once_11, [12] = tile_once_12},
+};
 #else
-TILE(4)
-static tile_function *const tile_functions[MAX_TILE + 1] = {[4] = tile_4};
+static void tile_once_4(const struct tile *t)
+{
+    tile_run(t, 4, true);
+}
+static tile_function *const tile_functions[2][MAX_TILE + 1] = {{NULL}, {[4] = tile_once_4}};
 #endif
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------------- */
@@ -513,6 +537,7 @@ static tile_function *const tile_functions[MAX_TILE + 1] = {[4] = tile_4};
 struct paired_job {
     struct blocking blocking;
     int threads;
+    bool once;
     const struct conv_call *call;
 };
 
@@ -547,7 +572,7 @@ static void run_part(const struct paired_job *job, const struct strip *strip, in
         t.pixel_undo = strip->undo + p;
         t.pixel = strip->begin + p;
         t.pixels = smaller(strip->pixels - p, b->tile);
-        tile_functions[b->tile](&t);
+        tile_functions[job->once][b->tile](&t);
         if (t.prefetch)
             t.prefetch += (int64_t)t.units * t.prefetch_lines * LINE_FLOATS;
     }
@@ -582,10 +607,10 @@ static void multiply_task(void *context, int task, int worker)
             run_part(job, &strip, o, part, sums + (b->part_count > 1 ? (o - first_block) * b->strip_tiles * b->tile * BLOCK : 0));
 }
 
-static void run(const struct conv_call *call)
+static void run_as(const struct conv_call *call, bool once)
 {
     int threads = thread_pool_size(call->pool);
-    struct paired_job job = {.blocking = block(call->shape, threads), .threads = threads, .call = call};
+    struct paired_job job = {.blocking = block(call->shape, threads), .threads = threads, .once = once, .call = call};
     int tasks = job.blocking.strip_count * job.blocking.tasks_per_strip;
 
     if (job.blocking.tasks_per_strip > 1)
@@ -599,14 +624,28 @@ static double products(const struct conv_shape *s)
     return (double)b.pixels * s->out_channels * (b.units * (UNIT - PAIRS) + b.rest);
 }
 
-/* Of plain sums' time: measured on a Zen 4; elsewhere no gain is expected. */
-static double cost(const struct conv_shape *s, int threads)
+/* `share` is of what plain sums take. */
+static double cost_as(const struct conv_shape *s, int threads, double share)
 {
     struct blocking b = block(s, threads);
     double terms = (double)b.tile_count * b.tile * s->in_channels * b.block_count * BLOCK;
-    double share = !cpu_adds_beside_products() ? 1.3 : VEC_WIDTH == 16 ? 0.72 : 0.9;
     double copies = b.pixels * (12.0 * s->in_channels / UNIT + 60.0);
     return (share * terms / (VEC_WIDTH * 2.0 * 0.93) + copies) / 2500.0 / threads;
+}
+
+/* Where nobody has measured them, these come after plain sums. */
+static const double unknown_share = 1.1;
+
+#if KERNEL_ISA_AVX512
+
+static void run(const struct conv_call *call)
+{
+    run_as(call, false);
+}
+
+static double cost(const struct conv_shape *s, int threads)
+{
+    return cost_as(s, threads, cpu_adds_beside_products() ? 0.72 : unknown_share);
 }
 
 extern const struct conv_kernel ISA_NAME(conv_paired);
@@ -621,6 +660,32 @@ const struct conv_kernel ISA_NAME(conv_paired) = {
     .products = products,
     .cost = cost,
     .run = run,
+};
+
+#endif
+
+static void run_once(const struct conv_call *call)
+{
+    run_as(call, true);
+}
+
+static double cost_once(const struct conv_shape *s, int threads)
+{
+    return cost_as(s, threads, cpu_adds_beside_products() && VEC_WIDTH == 8 ? 0.9 : unknown_share);
+}
+
+extern const struct conv_kernel ISA_NAME(conv_paired_once);
+
+const struct conv_kernel ISA_NAME(conv_paired_once) = {
+    .name = KERNEL_NAME("paired_once"),
+    .winograd = true,
+    .supports = supports,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
+    .scratch_bytes = scratch_bytes,
+    .products = products,
+    .cost = cost_once,
+    .run = run_once,
 };
 
 #endif
