@@ -6,8 +6,8 @@
  *     x w + x' w' = (x + w') (x' + w) - x x' - w w'
  *
  * The x x' of a pixel serve all of its outputs, the w w' of an output all pixels. So a pair costs an FMA and two additions instead of
- * two FMAs, and that is a gain where a core has adders beside its FMA units: AMD's since Zen have two of each, which start four
- * instructions a cycle, and plain sums keep two of them idle. (Intel's add where they multiply: a loss, left to measurement.) With P
+ * two FMAs, and that is a gain where a core has adders beside its FMA units: AMD's from Zen 3 on have two of each, which start
+ * four instructions a cycle, and plain sums keep two of them idle. (Intel's add where they multiply: a loss, left to measurement.) With P
  * pairs among 2 W terms the FMA units have 2 W - P instructions and the adders 2 P: even at P = 2/3 W, in 2/3 of the time of plain
  * sums. Here P is 10 of 16 with AVX-512, where a Zen 4 with everything in L1 reaches 1.44 times its FMA peak, of 1.45 possible, and 5
  * of 8 with AVX2: there a broadcast needs an instruction of its own, which takes a slot of an adder, and 16 registers hold 8 sums, just
@@ -415,21 +415,21 @@ struct tile {
     int prefetch_lines;                    /* of them, with each unit */
 };
 
-/* outputs = sums * undo + bias [+ residual], of the pixels and channels that exist: for the last tiles and blocks. */
+/* outputs = sums * undo + bias [+ residual], of the pixels and channels that exist: for the last tile and block. */
 static void finish_some(const struct tile *t)
 {
     const struct map_view *residual = &t->call->residual, *out = &t->call->out;
 
     for (int p = 0; p < t->pixels; p++)
         for (int c = 0; c < t->channels; c++) {
-            float value = t->sums[p * BLOCK + c] * t->pixel_undo[p] * t->undo[c] + t->call->bias[t->first_channel + c];
+            float value = fmaf(t->sums[p * BLOCK + c] * t->pixel_undo[p], t->undo[c], t->call->bias[t->first_channel + c]);
             if (residual->data)
                 value += residual->data[(t->pixel + p) * residual->pixel_stride + t->first_channel + c];
             out->data[(t->pixel + p) * out->pixel_stride + t->first_channel + c] = t->call->relu && value < 0.0f ? 0.0f : value;
         }
 }
 
-/* The same for a whole tile. */
+/* The same, bit for bit, for a whole tile. */
 ALWAYS_INLINE void finish(const struct tile *t, vec (*sum)[BLOCK_VECTORS], const int tile)
 {
     int64_t residual_stride = t->call->residual.pixel_stride, out_stride = t->call->out.pixel_stride;
