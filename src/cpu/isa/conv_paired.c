@@ -111,18 +111,6 @@ static bool is_negative(int unit, int pair)
     return (unit + pair) % 2 != 0;
 }
 
-static float sum_lanes(vec v)
-{
-    float lanes[VEC_WIDTH], even = 0.0f, odd = 0.0f;
-
-    vec_store(lanes, v);
-    for (int lane = 0; lane < VEC_WIDTH; lane += 2) {
-        even += lanes[lane];
-        odd += lanes[lane + 1];
-    }
-    return even + odd;
-}
-
 /* The power of two nearest to 1 / sqrt(mean_square), a normal number: half the exponent, read from the float's bits. */
 static float scale_to_one(float mean_square)
 {
@@ -149,7 +137,7 @@ static float sum_squares(const float *weight, int count, float factor)
         vec w = vec_load(weight + i) * vec_all(factor);
         squares[i / VEC_WIDTH % 2] = vec_fma(w, w, squares[i / VEC_WIDTH % 2]);
     }
-    return sum_lanes(squares[0] + squares[1]);
+    return vec_sum_of_lanes(squares[0] + squares[1]);
 }
 
 /* Batch norm's scale, and the power of two that makes a row of weights about 1. *undo is one over the latter. */
@@ -271,14 +259,14 @@ static float measure_pixel(const struct conv_call *call, int64_t pixel, const st
         if (left > 0)
             squares = vec_fma(vec_load(in) * factors, vec_load(in) * factors, squares);
     }
-    float mean = sum_lanes(squares + more_squares) / (float)call->shape->in_channels;
+    float mean = vec_sum_of_lanes(squares + more_squares) / (float)call->shape->in_channels;
     if (!(mean > SMALLEST_MEAN && mean < LARGEST_MEAN)) {
         if (factor == 1.0f)
             return measure_pixel(call, pixel, signs, mean < 1.0f ? 0x1p64f : 0x1p-64f, mixed);
         mean = mean > 0.0f ? mean : 1.0f; /* nothing but zeros: any scale will do */
     }
     float scale = scale_to_one(mean);
-    *mixed = sum_lanes(products * signs->pairs) * scale * scale;
+    *mixed = vec_sum_of_lanes(products * signs->pairs) * scale * scale;
     return factor * scale;
 }
 

@@ -4,7 +4,7 @@
  * sums, 4 weights, x, x' and their 2 sums of 16.
  *
  * Two ways to an x. As an operand in memory of every instruction that needs it, 26 loads for 32 operations, it costs a Zen 4 nothing (1.6 loads a
- * cycle). A core that does twice the lanes with as many loads is better served by loading it once, for all outputs of the tile.
+ * cycle). A core that does twice the lanes with as many loads may be better served by loading it once, for all outputs of the tile.
  */
 #ifndef DLA_CPU_ISA_PAIRED_TILE_H
 #define DLA_CPU_ISA_PAIRED_TILE_H

@@ -394,6 +394,7 @@ ALWAYS_INLINE float vec_largest_lane(vec v)
  *     vec_load_first(p, n)      lanes 0 .. n-1 from p, the others 0; 0 <= n <= VEC_WIDTH; reads nothing beyond p[n-1]
  *     vec_store_first(p, v, n)  writes lanes 0 .. n-1, touches nothing beyond
  *     vec_fma(a, b, c)          a * b + c;   vec_fnma(a, b, c)  c - a * b
+ *     vec_add_all(a, x), vec_sub_all(a, x), vec_fma_all(x, b, c)  a + *x, a - *x, *x * b + c in all lanes
  *     vec_permute(v, lanes)      lane l gets lane lanes[l]. vec_group_lanes(g) is the first lane of each lane's group of g (a power of
  *                               two below VEC_WIDTH), vec_next_lanes the next member of each group
  *     vec_load_half, _store_half  float16 in memory, rounded to nearest even */
@@ -405,7 +406,6 @@ ALWAYS_INLINE int vec_count(int n)
 }
 
 #if !KERNEL_ISA_AVX512
-/* a + x, a - x and x * b + c, x in all lanes. */
 ALWAYS_INLINE vec vec_add_all(vec a, const float *x)
 {
     return a + vec_all(*x);

@@ -185,7 +185,6 @@ static void multiply_groups(const float *in, int64_t stride, const float *panel,
 static float sample_square(const float *map, int64_t stride, int64_t pixels, int channels)
 {
     int64_t count = pixels < SAMPLES ? pixels : SAMPLES;
-    float lanes[VEC_WIDTH], sum = 0.0f;
     vec squares = vec_zero();
 
     for (int64_t sample = 0; sample < count; sample++) {
@@ -195,10 +194,7 @@ static float sample_square(const float *map, int64_t stride, int64_t pixels, int
             squares = vec_fma(x, x, squares);
         }
     }
-    vec_store(lanes, squares);
-    for (int lane = 0; lane < VEC_WIDTH; lane++)
-        sum += lanes[lane];
-    return sum / ((float)count * (float)channels);
+    return vec_sum_of_lanes(squares) / ((float)count * (float)channels);
 }
 
 /* The power of two that makes the gradient about as large as the input; 1 where either has no size. */
