@@ -417,6 +417,9 @@ static double cost_as(const struct conv_shape *s, int threads, double share)
 /* Where nobody has measured them, these come after plain sums. */
 static const double unknown_share = 1.1;
 
+#define SHARED_BY_BOTH                                                                                                                     \
+    .winograd = true, .supports = supports, .packed_bytes = packed_bytes, .pack = pack, .scratch_bytes = scratch_bytes, .products = products
+
 #if KERNEL_ISA_AVX512
 
 static void run(const struct conv_call *call)
@@ -433,12 +436,7 @@ extern const struct conv_kernel ISA_NAME(conv_paired);
 
 const struct conv_kernel ISA_NAME(conv_paired) = {
     .name = KERNEL_NAME("paired"),
-    .winograd = true,
-    .supports = supports,
-    .packed_bytes = packed_bytes,
-    .pack = pack,
-    .scratch_bytes = scratch_bytes,
-    .products = products,
+    SHARED_BY_BOTH,
     .cost = cost,
     .run = run,
 };
@@ -459,12 +457,7 @@ extern const struct conv_kernel ISA_NAME(conv_paired_once);
 
 const struct conv_kernel ISA_NAME(conv_paired_once) = {
     .name = KERNEL_NAME("paired_once"),
-    .winograd = true,
-    .supports = supports,
-    .packed_bytes = packed_bytes,
-    .pack = pack,
-    .scratch_bytes = scratch_bytes,
-    .products = products,
+    SHARED_BY_BOTH,
     .cost = cost_once,
     .run = run_once,
 };
