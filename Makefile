@@ -78,4 +78,4 @@ test-neon: ## tests of the kernels for 64-bit ARM, under qemu (gcc-aarch64-linux
 	@cd build-neon && ctest --output-on-failure
 
 clean: ## remove all build folders
-	rm -rf $(BUILD) build-fuzz build-sanitize build-coverage build-deb build-neon
+	rm -rf $(BUILD) build-fuzz build-sanitize build-coverage build-deb build-neon build-cuda

@@ -1,22 +1,36 @@
 /* bench_report.c - see bench_report.h. */
 #include "bench_report.h"
 
+#include "common_options.h"
 #include "json_output.h"
 
 #include <stdio.h>
 #include <string.h>
 
-void print_bench_header(void)
+static bool on_gpu(const dla_benchmark *b)
 {
-    printf("%-16s %9s %8s %6s %8s %10s %10s %8s %10s %9s %8s\n", "model", "params, M", "GFLOPs", "batch", "threads", "median ms", "min ms",
-           "spread", "images/s", "GFLOP/s", "of peak");
+    return strcmp(b->isa, "cuda") == 0;
+}
+
+/* Where the CPU's table has the threads, a GPU's has the precision. */
+void print_bench_header(const dla_benchmark *b)
+{
+    if (on_gpu(b))
+        printf("%s\n", b->device);
+    printf("%-16s %9s %8s %6s %8s %10s %10s %8s %10s %9s %8s\n", "model", "params, M", "GFLOPs", "batch", on_gpu(b) ? "as" : "threads",
+           "median ms", "min ms", "spread", "images/s", "GFLOP/s", "of peak");
 }
 
 void print_bench_row(const dla_benchmark *b, const dla_census *census)
 {
-    printf("%-16s %9.1f %8.2f %6d %8d %10.3f %10.3f %6.1f %% %10.1f %9.1f %6.0f %%%s\n", b->model, (double)census->params / 1e6,
-           (double)census->flops / 1e9, b->batch, b->threads, b->median_ms, b->min_ms, 100.0 * b->spread, b->images_per_second, b->gflops,
-           b->percent_of_peak, b->noisy ? "  noisy" : "");
+    char threads[16], of_peak[32] = "       -";
+
+    snprintf(threads, sizeof(threads), "%d", b->threads);
+    if (b->limits.peak_gflops > 0.0)
+        snprintf(of_peak, sizeof(of_peak), "%6.0f %%", b->percent_of_peak);
+    printf("%-16s %9.1f %8.2f %6d %8s %10.3f %10.3f %6.1f %% %10.1f %9.1f %s%s\n", b->model, (double)census->params / 1e6,
+           (double)census->flops / 1e9, b->batch, on_gpu(b) ? precision_name(b->precision) : threads, b->median_ms, b->min_ms,
+           100.0 * b->spread, b->images_per_second, b->gflops, of_peak, b->noisy ? "  noisy" : "");
 }
 
 /* ---- layers ------------------------------------------------------------------------------------------------------------ */
@@ -70,8 +84,11 @@ void print_bench_layers(const dla_benchmark *b)
 {
     double total = 0.0, roof = 0.0;
 
-    printf("\n%s, %dx%d, batch %d, %d thread%s, %s\n", b->model, b->height, b->width, b->batch, b->threads, b->threads == 1 ? "" : "s",
-           b->isa);
+    printf("\n%s, %dx%d, batch %d, ", b->model, b->height, b->width, b->batch);
+    if (on_gpu(b))
+        printf("%s, %s\n", b->device, precision_name(b->precision));
+    else
+        printf("%d thread%s, %s\n", b->threads, b->threads == 1 ? "" : "s", b->isa);
     printf("%-34s %-14s %-14s %-11s %-26s %8s %9s %9s %9s  %-6s %6s\n", "step", "in", "out", "window", "kernel", "ms", "GFLOP/s",
            "weight MB", "map MB", "bound", "roof");
     for (size_t i = 0; i < b->layer_count; i++) {
@@ -81,7 +98,11 @@ void print_bench_layers(const dla_benchmark *b)
     }
     print_kernels(b, total);
     printf("\nsteps together %.3f ms, their roofs %.3f ms; the whole network %.3f ms\n", total, roof, b->median_ms);
-    printf("this machine: multiply-adds %.0f GFLOP/s", b->limits.peak_gflops);
+    printf("%s: multiply-adds ", on_gpu(b) ? b->device : "this machine");
+    if (b->limits.peak_gflops > 0.0)
+        printf("%.0f GFLOP/s", b->limits.peak_gflops);
+    else
+        printf("at an unknown speed");
     print_bandwidth("L2", b->limits.l2_gbps, b->limits.l2_bytes);
     print_bandwidth("L3", b->limits.l3_gbps, b->limits.l3_bytes);
     print_bandwidth("memory", b->limits.memory_gbps, 0);
@@ -149,6 +170,8 @@ json_t *bench_json(const dla_benchmark *b, const dla_census *census)
     json_put(object, "height", json_integer(b->height));
     json_put(object, "width", json_integer(b->width));
     json_put(object, "isa", json_text(b->isa));
+    json_put(object, "device", json_text(b->device));
+    json_put(object, "precision", json_text(precision_name(b->precision)));
     json_put(object, "median_ms", json_real(b->median_ms));
     json_put(object, "min_ms", json_real(b->min_ms));
     json_put(object, "spread", json_real(b->spread));

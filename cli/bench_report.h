@@ -5,7 +5,7 @@
 #include <dla/dla.h>
 #include <jansson.h>
 
-void print_bench_header(void);
+void print_bench_header(const dla_benchmark *benchmark);   /* of a table whose rows are on its device */
 void print_bench_row(const dla_benchmark *benchmark, const dla_census *census);
 
 /* A line a step, then what the steps of each kernel took, the limits of the machine and the plan's memory. */

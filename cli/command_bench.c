@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_LIST = 32, MAX_BATCH = 4096, MAX_THREADS = 1024 };
+enum { MAX_LIST = 32, MAX_PRECISIONS = 8, MAX_BATCH = 4096, MAX_THREADS = 1024 };
 
 static const struct option_spec options[] = {
     {"--all", OPTION_FLAG, NULL, "all published networks", 0, 0},
@@ -30,6 +30,8 @@ static const struct option_spec options[] = {
     OPTION_ROW_EXACT,
     {"--half-weights", OPTION_FLAG, NULL, "let kernels keep weights as float16 where memory bounds them", 0, 0},
     OPTION_ROW_TUNE,
+    OPTION_ROW_DEVICE,
+    {"--precision", OPTION_TEXT, "LIST", "on a GPU: of float32, tf32, float16 and bfloat16, such as float32,float16 (default float32)", 0, 0},
     {"--seconds", OPTION_NUMBER, "S", "longest time for one measurement (default 2)", 0.01, 3600},
     OPTION_ROW_JSON,
     {0},
@@ -46,6 +48,9 @@ struct numbers {
 struct bench {
     const struct arguments *arguments;
     struct numbers batches, threads;
+    dla_device device;
+    dla_precision precisions[MAX_PRECISIONS];
+    int precision_count;
     const char **names; /* of networks; (name_count). NULL is the one of --config */
     size_t name_count;
     bool json, layers;
@@ -73,6 +78,23 @@ static int read_numbers(const struct arguments *arguments, const char *option, i
     return EXIT_SUCCESS;
 }
 
+/* Reads "float32,float16"; the exit status as above. */
+static int read_precisions(struct bench *bench)
+{
+    const char *text = argument_text(bench->arguments, "--precision", "float32");
+
+    for (const char *name = text; name != NULL;) {
+        size_t length = strcspn(name, ",");
+        if (bench->precision_count == MAX_PRECISIONS || !precision_of_name(name, length, &bench->precisions[bench->precision_count]))
+            return fail_with_usage("--precision '%s': a list of float32, tf32, float16, bfloat16 with commas in between is needed", text);
+        if (bench->device == DLA_DEVICE_CPU && bench->precisions[bench->precision_count] != DLA_PRECISION_FLOAT32)
+            return fail_with_cpu_precision(text);
+        bench->precision_count++;
+        name = name[length] == ',' ? name + length + 1 : NULL;
+    }
+    return EXIT_SUCCESS;
+}
+
 static int open_subject(const struct bench *bench, const char *name, dla_model **model)
 {
     dla_model_options model_options = DLA_MODEL_OPTIONS_INIT;
@@ -91,12 +113,14 @@ static int open_subject(const struct bench *bench, const char *name, dla_model *
     return dla_model_open(&model_options, model) == DLA_OK ? EXIT_SUCCESS : fail_with_library_error();
 }
 
-static dla_benchmark_options chosen_options(const struct bench *bench, int batch, int threads)
+static dla_benchmark_options chosen_options(const struct bench *bench, int batch, int threads, dla_precision precision)
 {
     dla_benchmark_options chosen = DLA_BENCHMARK_OPTIONS_INIT;
 
     chosen.batch = batch;
     chosen.threads = threads;
+    chosen.device = bench->device;
+    chosen.precision = precision;
     argument_size(bench->arguments, "--size", &chosen.height, &chosen.width);
     chosen.exact = argument_flag(bench->arguments, "--exact");
     chosen.half_weights = argument_flag(bench->arguments, "--half-weights");
@@ -122,7 +146,7 @@ static int report(struct bench *bench, const dla_network *network, const dla_ben
     }
     progress_hide();
     if (bench->layers || bench->done == 0)
-        print_bench_header();
+        print_bench_header(benchmark);
     print_bench_row(benchmark, &census);
     if (bench->layers)
         print_bench_layers(benchmark);
@@ -131,9 +155,9 @@ static int report(struct bench *bench, const dla_network *network, const dla_ben
 }
 
 /* model: NULL where training is measured. */
-static int measure(struct bench *bench, const dla_network *network, const dla_model *model, int batch, int threads)
+static int measure(struct bench *bench, const dla_network *network, const dla_model *model, int batch, int threads, dla_precision precision)
 {
-    dla_benchmark_options chosen = chosen_options(bench, batch, threads);
+    dla_benchmark_options chosen = chosen_options(bench, batch, threads, precision);
     dla_benchmark *benchmark = NULL;
     dla_status measured = model != NULL ? dla_benchmark_run(model, &chosen, &benchmark)
                                         : dla_benchmark_train(dla_network_architecture(network), &chosen, &benchmark);
@@ -150,9 +174,10 @@ static int measure_settings(struct bench *bench, const dla_network *network, con
 {
     int status = EXIT_SUCCESS;
 
-    for (int b = 0; b < bench->batches.count && status == EXIT_SUCCESS; b++)
-        for (int t = 0; t < bench->threads.count && status == EXIT_SUCCESS; t++)
-            status = measure(bench, network, model, bench->batches.values[b], bench->threads.values[t]);
+    for (int p = 0; p < bench->precision_count && status == EXIT_SUCCESS; p++)
+        for (int b = 0; b < bench->batches.count && status == EXIT_SUCCESS; b++)
+            for (int t = 0; t < bench->threads.count && status == EXIT_SUCCESS; t++)
+                status = measure(bench, network, model, bench->batches.values[b], bench->threads.values[t], bench->precisions[p]);
     return status;
 }
 
@@ -208,15 +233,19 @@ static int settle(const struct arguments *arguments, struct bench *bench)
     int status = choose_names(arguments, bench);
 
     if (status != EXIT_SUCCESS || (status = read_numbers(arguments, "--batch", 1, MAX_BATCH, &bench->batches)) != EXIT_SUCCESS
-        || (status = read_numbers(arguments, "--threads", 0, MAX_THREADS, &bench->threads)) != EXIT_SUCCESS)
+        || (status = read_numbers(arguments, "--threads", 0, MAX_THREADS, &bench->threads)) != EXIT_SUCCESS
+        || (status = read_precisions(bench)) != EXIT_SUCCESS)
         return status;
     if (argument_flag(arguments, "--train"))
         for (size_t i = 0; i < sizeof(inference_options) / sizeof(inference_options[0]); i++)
             if (argument_flag(arguments, inference_options[i]))
                 return fail_with_usage("%s is for inference; it cannot be given with --train", inference_options[i]);
-    bench->total = (int)bench->name_count * bench->batches.count * bench->threads.count;
+    if (bench->device != DLA_DEVICE_CPU && bench->threads.count > 1)
+        return fail_with_usage("--threads %s: a GPU's speed does not depend on them; give one number at most",
+                               argument_text(arguments, "--threads", NULL));
+    bench->total = (int)bench->name_count * bench->batches.count * bench->threads.count * bench->precision_count;
     if (argument_text(arguments, "--roofline", NULL) != NULL && bench->total > 1)
-        return fail_with_usage("--roofline draws one measurement, not %d; give one network, one batch, one number of threads",
+        return fail_with_usage("--roofline draws one measurement, not %d; give one network, one batch, one number of threads, one precision",
                                bench->total);
     return EXIT_SUCCESS;
 }
@@ -225,6 +254,7 @@ static int run(const struct arguments *arguments)
 {
     struct bench bench = {
         .arguments = arguments,
+        .device = chosen_device(arguments),
         .json = argument_flag(arguments, "--json"),
         .layers = argument_flag(arguments, "--layers"),
     };
@@ -267,11 +297,13 @@ const struct command command_bench = {
         "roof; and what memory the plan needs. --train measures training steps: forward, loss, backward, optimiser. No weights are needed. "
         "Kernels that nobody has timed on this machine are timed first, "
         "and all other commands choose by those times, too, unless --tune says otherwise. Measurements that something disturbed are "
-        "marked.",
+        "marked. With --device cuda a pass is the GPU's work alone, on inputs that are in its memory already, and a step's roof is that of "
+        "its multiply-adds.",
     .example = "dla bench dla34 --threads 1,2 --batch 1,8\n"
                "dla bench dla34 --layers\n"
                "dla bench dla60x --roofline dla60x.svg\n"
                "dla bench dla46_c --train --batch 64 --size 128\n"
+               "dla bench dla34 --device cuda --precision float32,float16 --batch 1,256\n"
                "dla bench --all --json",
     .options = options,
     .run = run,

@@ -21,6 +21,7 @@ static const struct option_spec options[] = {
     OPTION_ROWS_PREPROCESSING,
     OPTION_ROW_EXACT,
     OPTION_ROW_TUNE,
+    OPTION_ROWS_DEVICE,
     {0},
 };
 
@@ -142,12 +143,15 @@ static dla_status classify_list(dla_classifier *classifier, const dla_decode_opt
 static int classify(const struct arguments *arguments, const dla_model *model, const struct photo_list *list)
 {
     dla_preprocessing preprocessing = chosen_preprocessing(arguments, model);
-    dla_classifier_options classifier_options = chosen_classifier_options(arguments, &preprocessing);
+    dla_classifier_options classifier_options;
     dla_decode_options decode = DLA_DECODE_OPTIONS_INIT;
     struct output output = {.total = list->count, .all_read = list->complete};
     dla_classifier *classifier = NULL;
     int64_t count = argument_integer(arguments, "--topk", 5);
+    int exit_status = choose_classifier_options(arguments, &preprocessing, &classifier_options);
 
+    if (exit_status != EXIT_SUCCESS)
+        return exit_status;
     output.count = (int)(count < dla_model_class_count(model) ? count : dla_model_class_count(model));
     decode.ignore_exif = classifier_options.ignore_exif;
     if (list->count > 0 && (size_t)classifier_options.batch > list->count)
@@ -165,7 +169,7 @@ static int classify(const struct arguments *arguments, const dla_model *model, c
         json_decref(output.json);
         return fail_with_library_error();
     }
-    int exit_status = argument_flag(arguments, "--json") ? json_print(output.json) : EXIT_SUCCESS;
+    exit_status = argument_flag(arguments, "--json") ? json_print(output.json) : EXIT_SUCCESS;
     return exit_status == EXIT_SUCCESS && !output.all_read ? EXIT_WORK_FAILED : exit_status;
 }
 

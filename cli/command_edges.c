@@ -11,7 +11,7 @@
 enum { BOUNDARY = 1 }; /* of the two classes, as in BSDS: 0 is everything else */
 
 static const struct option_spec options[] = {
-    OPTION_ROWS_MODEL, OPTION_ROWS_DENSE, OPTION_ROW_JSON, OPTION_ROW_THREADS, OPTION_ROW_EXACT, {0},
+    OPTION_ROWS_MODEL, OPTION_ROWS_DENSE, OPTION_ROW_JSON, OPTION_ROW_THREADS, OPTION_ROW_EXACT, OPTION_ROWS_DEVICE, {0},
 };
 
 /* values: (height, width), 0 to 1. */

@@ -14,7 +14,8 @@
 static const struct option_spec options[] = {
     OPTION_ROWS_EVAL_DENSE, OPTION_ROWS_MODEL, OPTION_ROW_JSON,
     OPTION_ROW_THREADS,     OPTION_ROW_BATCH,  OPTION_ROWS_PREPROCESSING,
-    OPTION_ROW_EXACT,       OPTION_ROW_TUNE,   {0},
+    OPTION_ROW_EXACT,       OPTION_ROW_TUNE,   OPTION_ROWS_DEVICE,
+    {0},
 };
 
 enum { MOST_CONFUSIONS_PRINTED = 10, LABEL_WIDTH = 32 };
@@ -153,10 +154,13 @@ static bool show_progress(void *context, size_t done, size_t total)
 static int evaluate(const struct arguments *arguments, const dla_model *model)
 {
     dla_preprocessing preprocessing = chosen_preprocessing(arguments, model);
-    dla_classifier_options classifier_options = chosen_classifier_options(arguments, &preprocessing);
+    dla_classifier_options classifier_options;
     dla_classifier *classifier = NULL;
     dla_evaluation *evaluation = NULL;
+    int exit_status = choose_classifier_options(arguments, &preprocessing, &classifier_options);
 
+    if (exit_status != EXIT_SUCCESS)
+        return exit_status;
     if (dla_classifier_create(model, &classifier_options, &classifier) != DLA_OK)
         return fail_with_library_error();
     progress_start("photographs");
@@ -168,7 +172,6 @@ static int evaluate(const struct arguments *arguments, const dla_model *model)
 
     for (size_t i = 0; i < evaluation->skipped_count; i++)
         warn("%s; skipped", evaluation->skipped[i].reason);
-    int exit_status = EXIT_SUCCESS;
     if (argument_flag(arguments, "--json"))
         exit_status = print_json(evaluation);
     else

@@ -18,6 +18,7 @@ static const struct option_spec options[] = {
     OPTION_ROW_THREADS,
     OPTION_ROWS_PREPROCESSING,
     OPTION_ROW_EXACT,
+    OPTION_ROWS_DEVICE,
     {0},
 };
 
@@ -124,8 +125,10 @@ static int explain(const struct arguments *arguments, const dla_model *model, co
     dla_explain_options explain_options = DLA_EXPLAIN_OPTIONS_INIT;
     dla_image *photograph = NULL, *picture = NULL;
     dla_explanation *explanation = NULL;
-    int status;
+    int status = choose_device(arguments, &explain_options.device, &explain_options.precision);
 
+    if (status != EXIT_SUCCESS)
+        return status;
     explain_options.preprocessing = &preprocessing;
     explain_options.threads = (int)argument_integer(arguments, "--threads", 0);
     explain_options.exact = argument_flag(arguments, "--exact");

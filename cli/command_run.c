@@ -20,6 +20,7 @@ static const struct option_spec options[] = {
     {"--exact", OPTION_FLAG, NULL, "keep to kernels that sum as a direct convolution does", 0, 0},
     {"--half-weights", OPTION_FLAG, NULL, "let kernels keep weights as float16 where memory bounds them", 0, 0},
     OPTION_ROW_TUNE,
+    OPTION_ROWS_DEVICE,
     {"--json", OPTION_FLAG, NULL, "print the outputs' names and shapes as JSON", 0, 0},
     {0},
 };
@@ -147,6 +148,9 @@ static int run(const struct arguments *arguments)
 
     if (!input_path || !output_path)
         return fail_with_usage("%s is missing; `dla run --help` shows an example", input_path ? "--output" : "--input");
+    int status = choose_device(arguments, &session_options.device, &session_options.precision);
+    if (status != EXIT_SUCCESS)
+        return status;
     if (feature_list) {
         list = strdup(feature_list);
         int count = list ? split_names(list, names, MAX_FEATURES) : -1;
@@ -158,7 +162,7 @@ static int run(const struct arguments *arguments)
         session_options.feature_count = (size_t)count;
     }
 
-    int status = open_chosen_model(arguments, argument_count(arguments) > 0 ? argument_at(arguments, 0) : NULL, &model);
+    status = open_chosen_model(arguments, argument_count(arguments) > 0 ? argument_at(arguments, 0) : NULL, &model);
     if (status != EXIT_SUCCESS)
         goto out;
     if (dla_npy_read(input_path, &input) != DLA_OK) {

@@ -10,7 +10,7 @@
 static const double overlay_opacity = 0.55; /* classes are told apart, the photograph still recognised */
 
 static const struct option_spec options[] = {
-    OPTION_ROWS_MODEL, OPTION_ROWS_DENSE, OPTION_ROW_JSON, OPTION_ROW_THREADS, OPTION_ROW_EXACT, {0},
+    OPTION_ROWS_MODEL, OPTION_ROWS_DENSE, OPTION_ROW_JSON, OPTION_ROW_THREADS, OPTION_ROW_EXACT, OPTION_ROWS_DEVICE, {0},
 };
 
 static void report_areas(const dla_model *model, const uint8_t *labels, size_t pixels, const char *path, json_t *description)

@@ -53,15 +53,58 @@ dla_tune chosen_tune(const struct arguments *arguments, dla_tune fallback)
     return strcmp(text, "always") == 0 ? DLA_TUNE_ALWAYS : strcmp(text, "never") == 0 ? DLA_TUNE_NEVER : fallback;
 }
 
-dla_classifier_options chosen_classifier_options(const struct arguments *arguments, const dla_preprocessing *preprocessing)
-{
-    dla_classifier_options options = DLA_CLASSIFIER_OPTIONS_INIT;
+/* ---- devices ------------------------------------------------------------------------------------------------------------ */
 
-    options.preprocessing = preprocessing;
-    options.batch = (int)argument_integer(arguments, "--batch", 1);
-    options.threads = (int)argument_integer(arguments, "--threads", 0);
-    options.exact = argument_flag(arguments, "--exact");
-    options.tune = chosen_tune(arguments, DLA_TUNE_AUTO);
-    options.ignore_exif = argument_flag(arguments, "--no-exif");
-    return options;
+static const char *const precision_names[] = {
+    [DLA_PRECISION_FLOAT32] = "float32",
+    [DLA_PRECISION_TF32] = "tf32",
+    [DLA_PRECISION_FLOAT16] = "float16",
+    [DLA_PRECISION_BFLOAT16] = "bfloat16",
+};
+
+const char *precision_name(dla_precision precision)
+{
+    return precision_names[precision];
+}
+
+bool precision_of_name(const char *name, size_t length, dla_precision *precision)
+{
+    for (size_t i = 0; i < sizeof(precision_names) / sizeof(precision_names[0]); i++)
+        if (strlen(precision_names[i]) == length && memcmp(precision_names[i], name, length) == 0) {
+            *precision = (dla_precision)i;
+            return true;
+        }
+    return false;
+}
+
+dla_device chosen_device(const struct arguments *arguments)
+{
+    return strcmp(argument_text(arguments, "--device", "cpu"), "cuda") == 0 ? DLA_DEVICE_CUDA : DLA_DEVICE_CPU;
+}
+
+int fail_with_cpu_precision(const char *precision)
+{
+    return fail_with_usage("--precision %s is for GPUs, the CPU computes in float32; add --device cuda", precision);
+}
+
+int choose_device(const struct arguments *arguments, dla_device *device, dla_precision *precision)
+{
+    const char *name = argument_text(arguments, "--precision", "float32");
+
+    *device = chosen_device(arguments);
+    *precision = DLA_PRECISION_FLOAT32;
+    precision_of_name(name, strlen(name), precision);
+    return *device == DLA_DEVICE_CPU && *precision != DLA_PRECISION_FLOAT32 ? fail_with_cpu_precision(name) : EXIT_SUCCESS;
+}
+
+int choose_classifier_options(const struct arguments *arguments, const dla_preprocessing *preprocessing, dla_classifier_options *options)
+{
+    *options = (dla_classifier_options)DLA_CLASSIFIER_OPTIONS_INIT;
+    options->preprocessing = preprocessing;
+    options->batch = (int)argument_integer(arguments, "--batch", 1);
+    options->threads = (int)argument_integer(arguments, "--threads", 0);
+    options->exact = argument_flag(arguments, "--exact");
+    options->tune = chosen_tune(arguments, DLA_TUNE_AUTO);
+    options->ignore_exif = argument_flag(arguments, "--no-exif");
+    return choose_device(arguments, &options->device, &options->precision);
 }

@@ -70,7 +70,9 @@ int open_dense(const struct arguments *arguments, dla_task task, struct chosen_d
     options.exact = argument_flag(arguments, "--exact");
     options.tile = (int)argument_integer(arguments, "--tile", options.tile);
     options.flip = argument_flag(arguments, "--flip");
-    int exit_status = open_model_for(arguments, task, &chosen->model);
+    int exit_status = choose_device(arguments, &options.device, &options.precision);
+    if (exit_status == EXIT_SUCCESS)
+        exit_status = open_model_for(arguments, task, &chosen->model);
     if (exit_status == EXIT_SUCCESS && dla_dense_create(chosen->model, &options, &chosen->dense) != DLA_OK) {
         exit_status = fail_with_library_error();
         close_dense(chosen);

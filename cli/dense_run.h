@@ -17,8 +17,8 @@
     {"--no-exif", OPTION_FLAG, NULL, "ignore the orientation in EXIF data", 0, 0}
 /* clang-format on */
 
-/* For commands with OPTION_ROWS_MODEL, --scales, --flip, --tile, --threads and --exact: the model, without --weights the task's built-in one, and what predicts with it. Returns the exit
- * status, after one line on stderr if it is not EXIT_SUCCESS. */
+/* For commands with OPTION_ROWS_MODEL, OPTION_ROWS_DEVICE, --scales, --flip, --tile, --threads and --exact: the model, without --weights
+ * the task's built-in one, and what predicts with it. Returns the exit status, after one line on stderr if it is not EXIT_SUCCESS. */
 struct chosen_dense {
     dla_model *model;
     dla_dense *dense;

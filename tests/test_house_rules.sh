@@ -19,11 +19,12 @@ image:  base image
 net:    base net weights
 weights: base net weights
 cpu:    base cpu
-plan:   base net weights cpu plan
-tasks:  base image net weights cpu plan tasks
-train:  base image net weights cpu plan tasks train
+cuda:   base net weights cpu cuda
+plan:   base net weights cpu cuda plan
+tasks:  base image net weights cpu cuda plan tasks
+train:  base image net weights cpu cuda plan tasks train
 export: base image net weights cpu plan tasks export
-measure: base image net weights cpu plan tasks train measure
+measure: base image net weights cpu cuda plan tasks train measure
 "
 while read -r layer allowed; do
     [ -n "$layer" ] || continue
@@ -38,16 +39,16 @@ done <<<"$layers"
 for folder in src/*/; do
     grep -q "^$(basename "$folder"):" <<<"$layers" || complain "$folder is not among the layers in $0"
 done
-if grep -nE '^#include "(base|image|net|weights|cpu|plan|tasks|train|export|measure)/' cli/*.[ch]; then
+if grep -nE '^#include "(base|image|net|weights|cpu|cuda|plan|tasks|train|export|measure)/' cli/*.[ch]; then
     complain "the command may use <dla/dla.h> only"
 fi
 
 # ---- the library's manners ----
-if grep -rnE '(^|[^a-z_>.])(malloc|calloc|realloc|strdup|strndup|aligned_alloc|posix_memalign|asprintf|open_memstream)\(' src --include='*.c' |
+if grep -rnE '(^|[^a-z_>.])(malloc|calloc|realloc|strdup|strndup|aligned_alloc|posix_memalign|asprintf|open_memstream)\(' src --include='*.c' --include='*.cu' |
     grep -v -e '^src/base/memory.c:' -e '^src/base/text_stream.c:' -e 'must be malloc'; then
     complain "memory comes from base/memory.h"
 fi
-if grep -rnE '(^|[^a-z_>.])(printf|puts|putchar|perror|exit|_exit|abort)\(|[(, ](stdout|stderr)[,);]' src --include='*.[ch]' | grep -vE '^[^:]+:[0-9]+: *(/?\*|//)'; then
+if grep -rnE '(^|[^a-z_>.])(printf|puts|putchar|perror|exit|_exit|abort)\(|[(, ](stdout|stderr)[,);]' src --include='*.[ch]' --include='*.cu' | grep -vE '^[^:]+:[0-9]+: *(/?\*|//)'; then
     complain "the library does not print and does not end the process"
 fi
 

@@ -49,7 +49,8 @@ echo "pkg-config, shared: works"
 # Only libdla itself statically: the static forms of what it stands on need more packages than its build does.
 mapfile -t modules < <(pkg-config --print-requires-private dla)
 read -ra flags < <(pkg-config --cflags --libs dla "${modules[@]}")
-"$cc" -std=c17 "$source_root/examples/classify.c" "${flags[@]/#-ldla/-l:libdla.a}" -lm -pthread -o static
+read -ra private < <(sed -n 's/^Libs.private: //p' "$PKG_CONFIG_PATH/dla.pc")
+"$cc" -std=c17 "$source_root/examples/classify.c" "${flags[@]/#-ldla/-l:libdla.a}" "${private[@]}" -o static
 [[ $(ldd static) != *libdla* ]]
 recognises ./static
 echo "pkg-config, static: works"

@@ -92,11 +92,45 @@ static void impossible_batches_are_refused(void **state)
     dla_model_close(model);
 }
 
+/* What no machine and no build can do; that there is no GPU, tests/test_device.sh sees. */
+static void impossible_devices_are_refused(void **state)
+{
+    dla_session_options session_options = DLA_SESSION_OPTIONS_INIT;
+    dla_benchmark_options benchmark_options = DLA_BENCHMARK_OPTIONS_INIT;
+    dla_model *model = NULL;
+    dla_session *session = NULL;
+    dla_benchmark *benchmark = NULL;
+    char name[64] = "";
+
+    (void)state;
+    assert_int_equal(dla_device_name(DLA_DEVICE_CPU, name), DLA_OK);
+    assert_string_equal(name, "cpu");
+    assert_int_equal(dla_device_name((dla_device)7, name), DLA_ERROR_ARGUMENT);
+    assert_string_equal(name, "cpu");
+
+    assert_int_equal(dla_model_open(NULL, &model), DLA_OK);
+    session_options.precision = DLA_PRECISION_FLOAT16;
+    assert_int_equal(dla_session_create(model, &session_options, &session), DLA_ERROR_UNSUPPORTED);
+    assert_message_contains("float32 alone");
+    session_options.precision = (dla_precision)4;
+    assert_int_equal(dla_session_create(model, &session_options, &session), DLA_ERROR_ARGUMENT);
+    session_options.precision = DLA_PRECISION_FLOAT32;
+    session_options.device = (dla_device)7;
+    assert_int_equal(dla_session_create(model, &session_options, &session), DLA_ERROR_ARGUMENT);
+    assert_message_contains("device 7");
+    assert_null(session);
+    benchmark_options.precision = DLA_PRECISION_BFLOAT16;
+    assert_int_equal(dla_benchmark_run(model, &benchmark_options, &benchmark), DLA_ERROR_UNSUPPORTED);
+    assert_null(benchmark);
+    dla_model_close(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_its_images),
         cmocka_unit_test(impossible_batches_are_refused),
+        cmocka_unit_test(impossible_devices_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

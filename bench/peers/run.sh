@@ -2,6 +2,7 @@
 # run.sh [OPTIONS] [MODEL...] - dla beside ONNX Runtime, OpenVINO, PyTorch and ncnn on this machine (`run.sh --help`).
 # run.sh --train [OPTIONS] [MODEL...] - training steps beside PyTorch's (`run.sh --train --help`).
 # run.sh --epoch [OPTIONS] FOLDER - an epoch of PyTorch's on a folder of photographs (`run.sh --epoch --help`).
+# run.sh --gpu [OPTIONS] [MODEL...] - dla beside PyTorch on a GPU (`run.sh --gpu --help`); gpu_table.py makes tables of the results.
 #
 #     PEERS_BUILD   build folder of dla, default build; its library is measured
 #     PEERS_VENV    Python environment with the packages of requirements.txt, default PEERS_BUILD/peers/venv, made if missing
@@ -26,6 +27,10 @@ mkdir -p "$build/peers"
 # Times of kernels are measured and remembered here, not in the user's cache.
 export DLA_LIBRARY="$build/libdla.so" DLA_BINARY="$build/dla" PYTHONPATH="$root/python" XDG_CACHE_HOME="$build/peers/cache"
 case "${1:-}" in
+--gpu)
+    script=gpu.py
+    shift
+    ;;
 --train | --epoch)
     script=${1#--}.py
     shift

@@ -79,16 +79,20 @@ def _table(setting: str, models: dict) -> list[str]:
     return lines + [""]
 
 
-def write(results: dict, path: pathlib.Path) -> None:
-    """Replaces what stands between the markers in the file."""
+def replace(path: pathlib.Path, begin: str, end: str, lines: list[str]) -> None:
+    """Puts the lines in place of what stands between the two markers in the file."""
     text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SystemExit(f"{path}: needs the lines '{BEGIN}' and '{END}' once each")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    lines = ["", f"{results['machine']}. Medians of interleaved rounds; bold: the fastest of the others.", ""]
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise SystemExit(f"{path}: needs the lines '{begin}' and '{end}' once each")
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    path.write_text(before + begin + "\n".join(["", *lines]) + "\n" + end + after)
+
+
+def write(results: dict, path: pathlib.Path) -> None:
+    lines = [f"{results['machine']}. Medians of interleaved rounds; bold: the fastest of the others.", ""]
     for setting, models in results["settings"].items():
         classifiers = {name: found for name, found in models.items() if name in MODELS}   # dense networks have a section of their own
         if classifiers:
             lines += _table(setting, classifiers)
-    path.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after)
+    replace(path, BEGIN, END, lines)

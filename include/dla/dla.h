@@ -457,6 +457,26 @@ typedef struct dla_pulled {
 DLA_API dla_status dla_hub_pull(const char *name, const dla_pull_options *options, dla_pulled *result);
 DLA_API void dla_pulled_clear(dla_pulled *result);   /* frees the texts */
 
+/* ---- Devices ------------------------------------------------------------------------------------------------------------ */
+
+typedef enum dla_device {
+    DLA_DEVICE_CPU,
+    DLA_DEVICE_CUDA          /* an NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES leaves, in a library built for it (docs/gpu.md) */
+} dla_device;
+
+/* In which format maps and weights are kept, and how they are multiplied. Sums are float32 always, and so are inputs and results at
+ * the borders. On the CPU there is float32 alone; half_weights below is another matter. */
+typedef enum dla_precision {
+    DLA_PRECISION_FLOAT32,   /* all of it float32 */
+    DLA_PRECISION_TF32,      /* float32 maps; factors are rounded to 11 significant bits before they are multiplied */
+    DLA_PRECISION_FLOAT16,   /* 11 significant bits, up to 65504 */
+    DLA_PRECISION_BFLOAT16   /* 8 significant bits, float32's range */
+} dla_precision;
+
+/* What a device is called: "cpu", "NVIDIA H200". DLA_ERROR_UNSUPPORTED, with the reason, where it cannot be used: the library was built
+ * without CUDA, or there is no driver, no GPU, or one that is too old. */
+DLA_API dla_status dla_device_name(dla_device device, char name[64]);
+
 /* ---- Sessions: a model ready to run ----------------------------------------------------------------------------------- */
 
 typedef struct dla_session dla_session;
@@ -481,8 +501,11 @@ typedef struct dla_session_options {
     size_t feature_count;
     bool half_weights;              /* weights may be kept as float16 where their bytes bound the time; logits change by some 2e-4 */
     dla_tune tune;
+    dla_device device;              /* where it runs; DLA_ERROR_UNSUPPORTED where that cannot be */
+    dla_precision precision;        /* DLA_ERROR_UNSUPPORTED on the CPU, but for float32 */
 } dla_session_options;
-#define DLA_SESSION_OPTIONS_INIT { sizeof(dla_session_options), 1, 0, 0, 0, false, NULL, 0, false, DLA_TUNE_AUTO }
+#define DLA_SESSION_OPTIONS_INIT { sizeof(dla_session_options), 1, 0, 0, 0, false, NULL, 0, false, DLA_TUNE_AUTO, DLA_DEVICE_CPU, \
+    DLA_PRECISION_FLOAT32 }
 
 /* Plans, packs the weights and allocates; the model must outlive it. Running allocates nothing. */
 DLA_API dla_status dla_session_create(const dla_model *model, const dla_session_options *options, dla_session **session);
@@ -523,8 +546,11 @@ typedef struct dla_classifier_options {
     bool exact;
     bool ignore_exif;
     dla_tune tune;
+    dla_device device;                        /* as in dla_session_options */
+    dla_precision precision;
 } dla_classifier_options;
-#define DLA_CLASSIFIER_OPTIONS_INIT { sizeof(dla_classifier_options), NULL, 1, 0, false, false, DLA_TUNE_AUTO }
+#define DLA_CLASSIFIER_OPTIONS_INIT { sizeof(dla_classifier_options), NULL, 1, 0, false, false, DLA_TUNE_AUTO, DLA_DEVICE_CPU, \
+    DLA_PRECISION_FLOAT32 }
 
 DLA_API dla_status dla_classifier_create(const dla_model *model, const dla_classifier_options *options, dla_classifier **classifier);
 DLA_API void dla_classifier_destroy(dla_classifier *classifier);
@@ -569,8 +595,10 @@ typedef struct dla_explain_options {
     int class_index;                          /* the class to explain; -1: the most probable one */
     int threads;                              /* 0: one per core */
     bool exact;
+    dla_device device;                        /* as in dla_session_options */
+    dla_precision precision;
 } dla_explain_options;
-#define DLA_EXPLAIN_OPTIONS_INIT { sizeof(dla_explain_options), NULL, -1, 0, false }
+#define DLA_EXPLAIN_OPTIONS_INIT { sizeof(dla_explain_options), NULL, -1, 0, false, DLA_DEVICE_CPU, DLA_PRECISION_FLOAT32 }
 
 typedef struct dla_level_activity {
     const char *name;                /* "level3" */
@@ -643,8 +671,10 @@ typedef struct dla_dense_options {
     const double *scales;         /* sizes at which the photograph is looked at, whose log-probabilities are summed; NULL: 1 */
     size_t scale_count;
     bool flip;                    /* also look at the mirrored photograph */
+    dla_device device;            /* as in dla_session_options */
+    dla_precision precision;
 } dla_dense_options;
-#define DLA_DENSE_OPTIONS_INIT { sizeof(dla_dense_options), 0, false, 1024, 128, NULL, 0, false }
+#define DLA_DENSE_OPTIONS_INIT { sizeof(dla_dense_options), 0, false, 1024, 128, NULL, 0, false, DLA_DEVICE_CPU, DLA_PRECISION_FLOAT32 }
 
 /* For models whose architecture has a down_ratio; others are DLA_ERROR_ARGUMENT. The model must outlive it. */
 DLA_API dla_status dla_dense_create(const dla_model *model, const dla_dense_options *options, dla_dense **dense);
@@ -712,12 +742,16 @@ typedef struct dla_benchmark_options {
     bool layers;                         /* also every step of the plan, beside the limits of this machine */
     double seconds;                      /* that the measurement may take; it ends earlier where the figures have settled */
     dla_tune tune;
+    dla_device device;                   /* CUDA: a run is a pass on the GPU, inputs and results stay there */
+    dla_precision precision;
 } dla_benchmark_options;
-#define DLA_BENCHMARK_OPTIONS_INIT { sizeof(dla_benchmark_options), 1, 0, 0, 0, false, false, false, 2.0, DLA_TUNE_AUTO }
+#define DLA_BENCHMARK_OPTIONS_INIT { sizeof(dla_benchmark_options), 1, 0, 0, 0, false, false, false, 2.0, DLA_TUNE_AUTO, DLA_DEVICE_CPU, \
+    DLA_PRECISION_FLOAT32 }
 
-/* What this machine does at most, measured with the threads and the instruction set of the benchmark. */
+/* What this machine does at most, measured with the threads and the instruction set of the benchmark; of a GPU only the peak, which
+ * follows from its units and their clock. */
 typedef struct dla_machine_limits {
-    double peak_gflops;                      /* fused multiply-adds, counted as two */
+    double peak_gflops;                      /* fused multiply-adds, counted as two; 0: not known */
     double l2_gbps, l3_gbps, memory_gbps;    /* GB/s read from the cores' second caches, the last one, memory; 0: not measured */
     size_t l2_bytes, l3_bytes;               /* what those hold for all threads together; the last one by measurement */
 } dla_machine_limits;
@@ -735,24 +769,26 @@ typedef struct dla_benchmark_layer {
     double computed_gflop;               /* that the kernel's products take */
     double weight_bytes, map_bytes;      /* moved at least once */
     double roof_ms;                      /* no faster on this machine: the longest of products, weights and maps */
-    const char *bound;                   /* which of them: "FMA", "L2", "L3", "memory" */
+    const char *bound;                   /* which of them: "FMA", "L2", "L3", "memory"; of a GPU "FMA" alone */
 } dla_benchmark_layer;
 
 typedef struct dla_benchmark {
-    const char *model, *isa;             /* "dla34", "avx512" */
+    const char *model, *isa;             /* "dla34", "avx512"; "cuda" on a GPU */
     int batch, threads, height, width;
     int runs;                            /* measured */
     double median_ms, min_ms;
     double spread;                       /* of the middle half of the runs, as a share of the median */
     bool noisy;                          /* something disturbed the machine too much for the figures to mean anything */
     double images_per_second, gflops;    /* by the median; FLOPs by definition, a multiply-add as two */
-    double percent_of_peak;              /* may exceed 100: Winograd's kernels do with fewer products */
+    double percent_of_peak;              /* may exceed 100: Winograd's kernels do with fewer products; 0: the peak is not known */
     dla_machine_limits limits;           /* the caches' and memory's with options.layers */
     size_t activation_bytes;             /* of all maps, placed by lifetime */
     size_t activation_bound;             /* most bytes alive at one step: no placement can be below */
     size_t weight_bytes, scratch_bytes;
     size_t layer_count;
     const dla_benchmark_layer *layers;   /* (layer_count); NULL without options.layers */
+    const char *device;                  /* as dla_device_name */
+    dla_precision precision;
 } dla_benchmark;
 
 /* Measures inference. options may be NULL. */
@@ -851,10 +887,13 @@ typedef struct dla_train_options {
     const char *base_weights;               /* of a class for every pixel: the base starts as this classifier; NULL: from chance */
     int validation_epochs;                  /* validate every so many epochs, and after the last */
     bool sync_norms;                        /* several ranks: batch norms over all ranks' images, as one process would */
+    dla_device device;                      /* what trains, and validates; CUDA: one process, with cuDNN 9 (docs/training.md) */
+    dla_precision precision;                /* on a GPU: of maps, gradients and products; weights and statistics are float32 always */
 } dla_train_options;
 #define DLA_TRAIN_OPTIONS_INIT { sizeof(dla_train_options), NULL, NULL, false, 224, 256, 120, 0, 1, 0.1, 0.9, 1e-4, false, true, \
     DLA_SCHEDULE_STEP, 30.0, 0.1, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, DLA_INITIALISATION_AUTHORS, DLA_AUGMENTATION_INIT, 0.875, 0, \
-    0.0, false, false, NULL, false, NULL, 1.0, 0, 3, 0, 0, 0, NULL, false, false, DLA_TASK_CLASSIFY, NULL, NULL, 1, false }
+    0.0, false, false, NULL, false, NULL, 1.0, 0, 3, 0, 0, 0, NULL, false, false, DLA_TASK_CLASSIFY, NULL, NULL, 1, false, DLA_DEVICE_CPU, \
+    DLA_PRECISION_FLOAT32 }
 
 typedef enum dla_train_event_kind {
     DLA_TRAIN_STARTED,   /* what was found; steps and epochs are known */

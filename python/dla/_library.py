@@ -58,10 +58,16 @@ class SessionOptions(Structure):
         ("features", POINTER(c_char_p)),
         ("feature_count", c_size_t),
         ("half_weights", c_bool),
+        ("tune", c_int),
+        ("device", c_int),
+        ("precision", c_int),
     ]
 
 
 CLASSES_OF_WEIGHTS = -1
+TUNE_AUTO = 0
+DEVICES = ("cpu", "cuda")   # in the order of dla_device
+PRECISIONS = ("float32", "tf32", "float16", "bfloat16")   # of dla_precision
 PIXELS_RGB = 0
 LAYOUT_NCHW = 0
 MAX_PIXELS = 178956970

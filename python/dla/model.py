@@ -12,7 +12,19 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._library import CLASSES_OF_WEIGHTS, LAYOUT_NCHW, Architecture, ModelOptions, SessionOptions, address, check, lib
+from ._library import (
+    CLASSES_OF_WEIGHTS,
+    DEVICES,
+    LAYOUT_NCHW,
+    PRECISIONS,
+    TUNE_AUTO,
+    Architecture,
+    ModelOptions,
+    SessionOptions,
+    address,
+    check,
+    lib,
+)
 from .images import Photo, Preprocessing, preprocess
 
 Floats = NDArray[np.float32]
@@ -35,12 +47,12 @@ class _Session:
     """A model made ready for one shape of input and one choice of outputs."""
 
     def __init__(self, model: ctypes.c_void_p, shape: Tuple[int, ...], features: Tuple[str, ...], threads: int, exact: bool,
-                 half_weights: bool) -> None:
+                 half_weights: bool, device: int, precision: int) -> None:
         self.handle = ctypes.c_void_p()
         names = (ctypes.c_char_p * len(features))(*(name.encode() for name in features))
         options = SessionOptions(
             ctypes.sizeof(SessionOptions), shape[0], shape[2], shape[3], threads, exact, names if features else None, len(features),
-            half_weights,
+            half_weights, TUNE_AUTO, device, precision,
         )
         check(lib.dla_session_create(model, ctypes.byref(options), ctypes.byref(self.handle)))
         self.shapes: List[Tuple[int, ...]] = []
@@ -68,6 +80,8 @@ class Model:
     threads   0: one per physical core
     exact     keep to kernels that sum as a direct convolution does (no Winograd)
     half_weights  weights may be kept as float16 where their bytes bound the time
+    device    "cpu", or "cuda" for an NVIDIA GPU in a library built for it
+    precision on a GPU: "float32", "tf32", "float16" or "bfloat16"
 
     A Model may be used from several threads; their calls wait for each other.
     """
@@ -81,11 +95,15 @@ class Model:
         threads: int = 0,
         exact: bool = False,
         half_weights: bool = False,
+        device: str = "cpu",
+        precision: str = "float32",
     ) -> None:
         if name is not None and config is not None:
             raise ValueError("a network has a name or a config, not both")
+        if device not in DEVICES or precision not in PRECISIONS:
+            raise ValueError(f"device {device!r}, precision {precision!r}: possible are {', '.join(DEVICES)}; {', '.join(PRECISIONS)}")
         self._handle = ctypes.c_void_p()
-        self._options = (threads, exact, half_weights)
+        self._options = (threads, exact, half_weights, DEVICES.index(device), PRECISIONS.index(precision))
         self._sessions: "OrderedDict[Tuple[Tuple[int, ...], Tuple[str, ...]], _Session]" = OrderedDict()
         self._lock = threading.Lock()
         options = ModelOptions(ctypes.sizeof(ModelOptions), None, None if weights is None else os.fsencode(weights))

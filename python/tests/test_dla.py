@@ -96,6 +96,10 @@ class Mistakes(unittest.TestCase):
             model(np.zeros((1, 3, 16, 16)))
         with self.assertRaises(dla.DlaError):
             model.features(np.zeros((1, 3, 64, 64)), ["level9"])
+        with self.assertRaisesRegex(ValueError, "cpu, cuda"):
+            dla.Model(device="gpu")
+        with self.assertRaisesRegex(dla.DlaError, "float32 alone"):
+            dla.Model(precision="float16")(np.zeros((1, 3, 64, 64)))
         with self.assertRaises(ValueError):
             dla.preprocess(np.zeros((10, 10), np.uint8))
         with self.assertRaises(ValueError):

@@ -8,9 +8,11 @@
  *     weights   against memory, or the last cache where all weights of the network fit in it
  *     maps      against the cache where source and result lie: L2 of the threads that work on them, L3, memory
  *
- * The three overlap in a good kernel, so no step is faster than its roof.
+ * The three overlap in a good kernel, so no step is faster than its roof. On a GPU a run starts and ends with maps in its memory,
+ * copies are not timed, and the roof of a step is that of its products alone.
  */
 #include "measure/benchmark.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "cpu/conv.h"
@@ -27,16 +29,44 @@ enum { MIN_LAYER_RUNS = 5, MAX_LAYER_RUNS = 200 };
 /* What is run: a session and its input. */
 struct subject {
     dla_session *session;
+    dla_device device;
+    int repeats;   /* passes of a run_resident */
     float *input;  /* (batch, height, width, channels) */
     float *output; /* of the one output */
     int64_t input_floats;
+    dla_status status; /* of the first run that failed, as a GPU's may; the message is the thread's last */
 };
 
 static void run_once(void *context)
 {
-    const struct subject *subject = context;
-    /* the layout is right, so nothing can fail */
-    (void)dla_session_run(subject->session, DLA_LAYOUT_NHWC, subject->input, &subject->output);
+    struct subject *subject = context;
+
+    if (subject->status == DLA_OK)
+        subject->status = dla_session_run(subject->session, DLA_LAYOUT_NHWC, subject->input, &subject->output);
+}
+
+/* What is measured of a GPU: its own work, on the input that the last run_once has left there. One pass after the other, so that
+ * starting the first and waiting for the last do not count. */
+static void run_resident(void *context)
+{
+    struct subject *subject = context;
+
+    if (subject->status == DLA_OK)
+        subject->status = plan_run_resident(session_plan(subject->session), subject->repeats);
+}
+
+/* Passes that take some milliseconds together. */
+static int choose_repeats(struct subject *subject)
+{
+    enum { TRIAL = 3, MOST = 200 };
+    const double wanted_ms = 5.0;
+
+    subject->repeats = TRIAL;
+    run_resident(subject); /* warms up */
+    double start = clock_milliseconds();
+    run_resident(subject);
+    double repeats = TRIAL * wanted_ms / (clock_milliseconds() - start + 1e-3);
+    return repeats < 1.0 ? 1 : repeats > MOST ? MOST : (int)repeats;
 }
 
 static dla_status prepare_subject(const dla_model *model, const dla_session_options *options, struct subject *subject)
@@ -58,7 +88,13 @@ static dla_status prepare_subject(const dla_model *model, const dla_session_opti
         state = state * 1664525u + 1013904223u;
         subject->input[i] = (float)(int32_t)state * 0x1p-30f;
     }
-    return DLA_OK;
+    subject->device = options->device;
+    subject->repeats = 1;
+    if (subject->device != DLA_DEVICE_CPU) {
+        run_once(subject);
+        subject->repeats = choose_repeats(subject);
+    }
+    return subject->status;
 }
 
 static void free_subject(struct subject *subject)
@@ -98,7 +134,7 @@ static void find_roof(const dla_benchmark *b, dla_benchmark_layer *layer)
     double map_gbps = bandwidth_for(&b->limits, layer->map_bytes, true, &maps_in);
     double weights = transfer_ms(layer->weight_bytes, weight_gbps), maps = transfer_ms(layer->map_bytes, map_gbps);
 
-    layer->roof_ms = layer->computed_gflop / b->limits.peak_gflops * 1e3;
+    layer->roof_ms = b->limits.peak_gflops > 0.0 ? layer->computed_gflop / b->limits.peak_gflops * 1e3 : 0.0;
     layer->bound = "FMA";
     if (weights > layer->roof_ms) {
         layer->roof_ms = weights;
@@ -151,7 +187,9 @@ static dla_status measure_layers(struct benchmark *made, const struct subject *s
         return status_out_of_memory((size_t)steps * (size_t)runs * sizeof *times, "the times of layers");
     for (int run = 0; run < runs; run++) {
         memcpy(plan_input(plan), subject->input, (size_t)(subject->input_floats / passes) * sizeof(float));
-        plan_run_timed(plan, times + (size_t)run * (size_t)steps);
+        dla_status status = plan_run_timed(plan, times + (size_t)run * (size_t)steps);
+        if (status != DLA_OK)
+            return status;
     }
     step_times = times + (size_t)runs * (size_t)steps;
     for (int i = 0; i < steps; i++) {
@@ -183,18 +221,24 @@ static dla_status measure(struct subject *subject, const dla_benchmark_options *
 {
     dla_benchmark *b = &made->public;
     struct plan *plan = session_plan(subject->session);
-    struct thread_pool *pool = session_thread_pool(subject->session);
+    bool cpu = subject->device == DLA_DEVICE_CPU;
+    struct benchmark_machine machine = {
+        .isa = isa,
+        .pool = cpu ? session_thread_pool(subject->session) : NULL,
+        .peak_gflops = plan_peak_gflops(plan),
+        .repeats = subject->repeats,
+    };
     struct plan_memory memory = plan_memory(plan);
+    double gflop = session_passes(subject->session) * gflop_of(plan);
     dla_status status;
 
     b->activation_bytes = memory.activation_bytes;
     b->activation_bound = memory.activation_bound;
     b->weight_bytes = memory.weight_bytes;
     b->scratch_bytes = memory.scratch_bytes;
-    if ((options->layers && (status = measure_bandwidths(isa, pool, &b->limits)) != DLA_OK)
-        || (status =
-                benchmark_time(made, isa, pool, run_once, subject, session_passes(subject->session) * gflop_of(plan), options->seconds))
-               != DLA_OK)
+    if ((options->layers && cpu && (status = measure_bandwidths(isa, machine.pool, &b->limits)) != DLA_OK)
+        || (status = benchmark_time(made, &machine, cpu ? run_once : run_resident, subject, gflop, options->seconds)) != DLA_OK
+        || (status = subject->status) != DLA_OK)
         return status;
     return options->layers ? measure_layers(made, subject, options->seconds) : DLA_OK;
 }
@@ -221,6 +265,8 @@ dla_status dla_benchmark_run(const dla_model *model, const dla_benchmark_options
     session.exact = options.exact;
     session.half_weights = options.half_weights;
     session.tune = options.tune;
+    session.device = options.device;
+    session.precision = options.precision;
     if ((status = prepare_subject(model, &session, &subject)) == DLA_OK)
         status = measure(&subject, &options, isa, made);
     free_subject(&subject);

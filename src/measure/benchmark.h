@@ -18,8 +18,16 @@ dla_status benchmark_take_options(const dla_benchmark_options *given, int size, 
 /* An empty benchmark of a network of that name. */
 dla_status benchmark_create(const char *model, enum isa isa, const dla_benchmark_options *options, struct benchmark **made);
 
-/* Runs `work`, which does `gflop` 10^9 FLOPs on a batch, until its times have settled, between two measurements of the peak. */
-dla_status benchmark_time(struct benchmark *made, enum isa isa, struct thread_pool *pool, void (*work)(void *context), void *context,
+/* What computes, to say what it does at most. */
+struct benchmark_machine {
+    enum isa isa;
+    struct thread_pool *pool;   /* NULL: a GPU, */
+    double peak_gflops;         /* which does so many; 0: not known */
+    int repeats;                /* times that one call of `work` does it; 0: once */
+};
+
+/* Runs `work`, which does `gflop` 10^9 FLOPs on a batch, until its times have settled; on the CPU between two measurements of the peak. */
+dla_status benchmark_time(struct benchmark *made, const struct benchmark_machine *machine, void (*work)(void *context), void *context,
                           double gflop, double seconds);
 
 #endif

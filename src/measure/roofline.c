@@ -205,6 +205,9 @@ dla_status dla_benchmark_draw_roofline(const dla_benchmark *benchmark, const cha
 
     if (benchmark == NULL || path == NULL || benchmark->layer_count == 0)
         return status_set(DLA_ERROR_ARGUMENT, "a roofline needs a path and a benchmark with layers (dla_benchmark_options.layers)");
+    if (!(benchmark->limits.peak_gflops > 0.0))
+        return status_set(DLA_ERROR_UNSUPPORTED, "%s: no roofline, for it is not known how many multiply-adds %s can do", path,
+                          benchmark->device);
     text_stream_open(&stream);
     chart.out = stream.file;
     if (stream.file != NULL)

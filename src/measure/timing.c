@@ -5,6 +5,7 @@
 #include "cpu/peak.h"
 #include "measure/benchmark.h"
 #include "measure/samples.h"
+#include "tasks/device.h"
 
 #include <math.h>
 
@@ -28,51 +29,62 @@ dla_status benchmark_take_options(const dla_benchmark_options *given, int size, 
         options->height = size;
     if (options->width == 0)
         options->width = size;
-    return DLA_OK;
+    return device_check(options->device, options->precision);
 }
 
 dla_status benchmark_create(const char *model, enum isa isa, const dla_benchmark_options *options, struct benchmark **made)
 {
-    struct benchmark *benchmark = memory_allocate_zeroed(1, sizeof *benchmark);
+    char device[64];
+    dla_status status = dla_device_name(options->device, device);
+    struct benchmark *benchmark = status == DLA_OK ? memory_allocate_zeroed(1, sizeof *benchmark) : NULL;
 
+    if (status != DLA_OK)
+        return status;
     if (benchmark == NULL)
         return status_out_of_memory(sizeof *benchmark, "a benchmark");
     benchmark->public = (dla_benchmark){
         .model = arena_copy_string(&benchmark->arena, model),
-        .isa = isa_name(isa),
+        .isa = options->device == DLA_DEVICE_CPU ? isa_name(isa) : "cuda",
+        .device = arena_copy_string(&benchmark->arena, device),
+        .precision = options->precision,
         .batch = options->batch,
         .threads = options->threads,
         .height = options->height,
         .width = options->width,
     };
-    if (benchmark->public.model == NULL) {
+    if (benchmark->public.model == NULL || benchmark->public.device == NULL) {
         dla_benchmark_destroy(&benchmark->public);
-        return status_out_of_memory(64, "the name of a benchmark's network");
+        return status_out_of_memory(128, "the names of a benchmark's network and device");
     }
     *made = benchmark;
     return DLA_OK;
 }
 
-dla_status benchmark_time(struct benchmark *made, enum isa isa, struct thread_pool *pool, void (*work)(void *context), void *context,
+static double peak_of(const struct benchmark_machine *machine)
+{
+    return machine->pool != NULL ? peak_gflops(machine->isa, machine->pool) : machine->peak_gflops;
+}
+
+dla_status benchmark_time(struct benchmark *made, const struct benchmark_machine *machine, void (*work)(void *context), void *context,
                           double gflop, double seconds)
 {
     dla_benchmark *b = &made->public;
     struct samples samples;
-    double before = peak_gflops(isa, pool);
+    double before = peak_of(machine), repeats = machine->repeats > 0 ? machine->repeats : 1;
     dla_status status = samples_take(&samples, work, context, seconds);
 
     if (status != DLA_OK)
         return status;
-    double after = peak_gflops(isa, pool);
+    double after = peak_of(machine);
     b->limits.peak_gflops = before > after ? before : after;
     b->runs = samples.count;
-    b->median_ms = samples.median;
-    b->min_ms = samples.minimum;
+    b->median_ms = samples.median / repeats;
+    b->min_ms = samples.minimum / repeats;
     b->spread = samples.spread;
     b->noisy = samples_are_noisy(&samples) || fabs(before - after) > noisy_peak * b->limits.peak_gflops;
     b->images_per_second = 1e3 * b->batch / b->median_ms;
     b->gflops = gflop / b->median_ms * 1e3;
-    b->percent_of_peak = 100.0 * b->gflops / b->limits.peak_gflops;
+    b->percent_of_peak = b->limits.peak_gflops > 0.0 ? 100.0 * b->gflops / b->limits.peak_gflops : 0.0;
     samples_free(&samples);
     return DLA_OK;
 }

@@ -11,12 +11,14 @@
  * The reference plan shares nothing.
  */
 #include "base/status.h"
+#include "plan/plan_cuda.h"
 #include "plan/steps.h"
 
 enum {
     READ_BY_CALLER = 1 << 30,      /* later than any step */
     ALIAS_FLOATS = 512,            /* pixels a multiple of 2 KB apart fall on two of L1's 64 sets: a tile's would evict each other */
-    PAD_FLOATS = 16                /* one cache line more, and they spread over all */
+    PAD_FLOATS = 16,               /* one cache line more, and they spread over all */
+    BLOCK_ALIGNMENT = 128          /* bytes: a GPU's cache line */
 };
 
 struct reads {
@@ -78,16 +80,26 @@ static bool collect_reads(struct plan *plan, struct reads *reads)
     return true;
 }
 
+/* Floats or halves from pixel to pixel. A photograph's three channels get zeros behind them on a GPU. */
+static int pixel_stride(const struct plan *plan, value like, int channels)
+{
+    bool is_input = plan->graph->nodes[like].op == OP_INPUT;
+
+    if (plan_is_on_cuda(plan)) {
+        int unit = CUDA_PIXEL_BYTES / (int)plan_element_bytes(plan);
+        return is_input ? (channels + unit - 1) / unit * unit : channels;
+    }
+    return !is_input && channels % ALIAS_FLOATS == 0 && !plan->options.reference ? channels + PAD_FLOATS : channels;
+}
+
 static int new_block(struct plan *plan, value like, int channels)
 {
     plan->blocks[plan->block_count] = (struct block){
         .height = plan->sizes[like].height,
         .width = plan->sizes[like].width,
         .channels = channels,
-        .pixel_stride = channels,
+        .pixel_stride = pixel_stride(plan, like, channels),
     };
-    if (plan->graph->nodes[like].op != OP_INPUT && channels % ALIAS_FLOATS == 0 && !plan->options.reference)
-        plan->blocks[plan->block_count].pixel_stride += PAD_FLOATS;
     return plan->block_count++;
 }
 
@@ -212,8 +224,8 @@ static void find_lifetimes(struct plan *plan)
         block->first_step = READ_BY_CALLER;
         block->last_step = -1;
         block->bytes = (size_t)plan->options.batch * (size_t)block->height * (size_t)block->width * (size_t)block->pixel_stride
-                       * sizeof(float);
-        block->bytes = (block->bytes + 63) / 64 * 64;
+                       * plan_element_bytes(plan);
+        block->bytes = (block->bytes + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
     }
     for (int i = 0; i < plan->graph->input_count; i++)
         touch(&plan->blocks[plan->places[plan->graph->inputs[i]].block], -1);
@@ -227,6 +239,8 @@ static void find_lifetimes(struct plan *plan)
     }
     for (int i = 0; i < plan->output_count; i++)
         touch(&plan->blocks[place_of(plan, plan->outputs[i]).block], plan->step_count);
+    for (int i = 0; plan_is_on_cuda(plan) && i < plan->block_count; i++) /* steps side by side: pass_cuda.c */
+        plan->blocks[i].last_step += CUDA_LONGER_LIFE;
 }
 
 /* Neighbouring sources that lie side by side are one. */

@@ -22,7 +22,7 @@ static size_t align_up(size_t size)
     return (size + WEIGHT_ALIGNMENT - 1) / WEIGHT_ALIGNMENT * WEIGHT_ALIGNMENT;
 }
 
-static struct conv_shape shape_of(const struct plan *plan, const struct step *step)
+struct conv_shape plan_conv_shape(const struct plan *plan, const struct step *step)
 {
     const struct conv_params *conv = &plan->graph->nodes[step->conv_node].as.conv;
     const struct map_size *in = &plan->sizes[step->inputs[0].value], *out = &plan->sizes[step->out];
@@ -47,7 +47,7 @@ static struct conv_shape shape_of(const struct plan *plan, const struct step *st
     return shape;
 }
 
-static size_t transposed_weight_floats(const struct plan *plan, const struct step *step)
+size_t plan_transposed_weight_floats(const struct plan *plan, const struct step *step)
 {
     const struct conv_params *conv = &plan->graph->nodes[step->conv_node].as.conv;
     return (size_t)plan->graph->parameters[conv->weight].elements;
@@ -65,7 +65,7 @@ static dla_status choose_kernels(struct plan *plan)
         struct step *step = &plan->steps[i];
         if (step->op != OP_CONV2D)
             continue;
-        step->shape = shape_of(plan, step);
+        step->shape = plan_conv_shape(plan, step);
         step->kernel = &conv_reference;
         if (!plan->options.reference)
             status = choose_kernel(&plan->options, plan->pool, &step->shape, &times, &step->kernel);
@@ -90,7 +90,7 @@ dla_status plan_choose_kernels(struct plan *plan)
             if (plan->scratch_bytes < scratch)
                 plan->scratch_bytes = scratch;
         } else if (step->op == OP_TRANSPOSED_CONV2D) {
-            packed = transposed_weight_floats(plan, step) * sizeof(float);
+            packed = plan_transposed_weight_floats(plan, step) * sizeof(float);
         } else if (step->op == OP_BATCH_NORM) {
             packed = (size_t)step->channels * sizeof(float); /* its scale */
         } else {
@@ -111,8 +111,7 @@ struct pack_job {
     int widest;
 };
 
-/* Scale and bias (channels each) of a step: of its convolution's bias and its batch norm, as far as it has them. */
-static void fold(const struct plan *plan, const struct bound_weights *weights, const struct step *step, float *scale, float *bias)
+void plan_fold(const struct plan *plan, const struct bound_weights *weights, const struct step *step, float *scale, float *bias)
 {
     const struct graph *graph = plan->graph;
     const float *conv_bias = NULL;
@@ -135,11 +134,10 @@ static void fold(const struct plan *plan, const struct bound_weights *weights, c
     }
 }
 
-/* (in_channels, out_channels / groups, kernel, kernel) to (kernel, kernel, in_channels, out_channels / groups). */
-static void pack_transposed(const struct plan *plan, const struct step *step, const float *weight, float *packed)
+void plan_pack_transposed(const struct plan *plan, const struct step *step, const float *weight, float *packed)
 {
     const struct conv_params *conv = &plan->graph->nodes[step->conv_node].as.conv;
-    size_t taps = (size_t)conv->kernel * (size_t)conv->kernel, pairs = transposed_weight_floats(plan, step) / taps;
+    size_t taps = (size_t)conv->kernel * (size_t)conv->kernel, pairs = plan_transposed_weight_floats(plan, step) / taps;
 
     for (size_t tap = 0; tap < taps; tap++)
         for (size_t pair = 0; pair < pairs; pair++)
@@ -164,13 +162,13 @@ static void pack_step(void *context, int task, int worker)
     void *packed = plan->weights + step->packed_offset;
 
     if (step->op == OP_CONV2D) {
-        fold(plan, job->weights, step, scale, bias);
+        plan_fold(plan, job->weights, step, scale, bias);
         step->kernel->pack(&step->shape, job->weights->values[plan->graph->nodes[step->conv_node].as.conv.weight], scale, packed);
     } else if (step->op == OP_TRANSPOSED_CONV2D) {
-        fold(plan, job->weights, step, scale, bias);
-        pack_transposed(plan, step, job->weights->values[plan->graph->nodes[step->conv_node].as.conv.weight], packed);
+        plan_fold(plan, job->weights, step, scale, bias);
+        plan_pack_transposed(plan, step, job->weights->values[plan->graph->nodes[step->conv_node].as.conv.weight], packed);
     } else if (step->op == OP_BATCH_NORM) {
-        fold(plan, job->weights, step, packed, bias);
+        plan_fold(plan, job->weights, step, packed, bias);
     }
     release(job, step);
 }

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "plan/plan_cuda.h"
 #include "plan/steps.h"
 
 #include <stdlib.h>
@@ -88,6 +89,22 @@ static map_function *function_for(const struct map_functions *functions, enum op
     }
 }
 
+static void point_to_memory(const struct plan *plan, struct step *step)
+{
+    step->map.in = view(plan, step->inputs[0].place);
+    step->map.out = view(plan, step->out_place);
+    if (step->op == OP_ADD)
+        step->map.other = view(plan, step->inputs[1].place);
+    if (step->op == OP_BATCH_NORM)
+        step->map.scale = (const float *)(plan->weights + step->packed_offset);
+    if (step->op == OP_TRANSPOSED_CONV2D)
+        step->map.weight = (const float *)(plan->weights + step->packed_offset);
+    if (step->op == OP_BATCH_NORM || step->op == OP_TRANSPOSED_CONV2D)
+        step->map.shift = (const float *)(plan->weights + step->bias_offset);
+    if (step->op == OP_SLICE) /* copied in the reference plan alone */
+        step->map.in.data += plan->graph->nodes[step->out].as.slice.first_channel;
+}
+
 static void prepare_map(const struct plan *plan, struct step *step)
 {
     const struct node *node = &plan->graph->nodes[step->conv_node != NO_VALUE ? step->conv_node : step->out];
@@ -101,9 +118,7 @@ static void prepare_map(const struct plan *plan, struct step *step)
         .in_width = in->width,
         .out_height = out->height,
         .out_width = out->width,
-        .in = view(plan, step->inputs[0].place),
         .in_channels = step->inputs[0].channels,
-        .out = view(plan, step->out_place),
         .relu = step->relu,
         .pool = plan->pool,
     };
@@ -113,21 +128,14 @@ static void prepare_map(const struct plan *plan, struct step *step)
         step->map.stride = node->as.pool.stride;
         step->map.padding = node->as.pool.padding;
         step->map.dilation = node->as.pool.dilation;
-    } else if (step->op == OP_ADD) {
-        step->map.other = view(plan, step->inputs[1].place);
-    } else if (step->op == OP_BATCH_NORM) {
-        step->map.scale = (const float *)(plan->weights + step->packed_offset);
-        step->map.shift = (const float *)(plan->weights + step->bias_offset);
     } else if (step->op == OP_TRANSPOSED_CONV2D) {
         step->map.kernel = node->as.conv.kernel;
         step->map.stride = node->as.conv.stride;
         step->map.padding = node->as.conv.padding;
         step->map.groups = node->as.conv.groups;
-        step->map.weight = (const float *)(plan->weights + step->packed_offset);
-        step->map.shift = (const float *)(plan->weights + step->bias_offset);
-    } else if (step->op == OP_SLICE) { /* copied in the reference plan alone */
-        step->map.in.data += node->as.slice.first_channel;
     }
+    if (!plan_is_on_cuda(plan)) /* which has memory of its own */
+        point_to_memory(plan, step);
 }
 
 static dla_status check_options(const struct graph *graph, const struct plan_options *options, const value *outputs, int output_count)
@@ -136,6 +144,12 @@ static dla_status check_options(const struct graph *graph, const struct plan_opt
         return status_set(DLA_ERROR_ARGUMENT, "a batch of %d images; 1 to %d are possible", options->batch, PLAN_MAX_BATCH);
     if (options->threads < 1 || options->threads > 1024)
         return status_set(DLA_ERROR_ARGUMENT, "%d threads; 1 to 1024 are possible", options->threads);
+    if (options->device != DLA_DEVICE_CPU && options->device != DLA_DEVICE_CUDA)
+        return status_set(DLA_ERROR_ARGUMENT, "device %d; it is DLA_DEVICE_CPU or DLA_DEVICE_CUDA", (int)options->device);
+    if (options->precision < DLA_PRECISION_FLOAT32 || options->precision > DLA_PRECISION_BFLOAT16)
+        return status_set(DLA_ERROR_ARGUMENT, "precision %d; DLA_PRECISION_FLOAT32 to DLA_PRECISION_BFLOAT16 are possible", (int)options->precision);
+    if (options->device == DLA_DEVICE_CPU && options->precision != DLA_PRECISION_FLOAT32)
+        return status_set(DLA_ERROR_UNSUPPORTED, "the CPU computes in float32 alone; other precisions need a GPU");
     if (!isa_is_available(options->isa))
         return status_set(DLA_ERROR_UNSUPPORTED, "this processor has no %s", isa_name(options->isa));
     if (output_count < 1)
@@ -144,6 +158,35 @@ static dla_status check_options(const struct graph *graph, const struct plan_opt
         if (outputs[i] < 0 || outputs[i] >= graph->node_count)
             return status_set(DLA_ERROR_ARGUMENT, "output %d is no value of the graph", i);
     return DLA_OK;
+}
+
+static dla_status build_on_cpu(struct plan *plan, const struct bound_weights *weights)
+{
+    dla_status status;
+
+    if ((status = map_memory(plan->activation_bytes, "activations", &plan->activations)) != DLA_OK
+        || (status = map_memory(plan->weight_bytes, "packed weights", &plan->weights)) != DLA_OK
+        || (status = map_memory(plan->scratch_bytes, "scratch", &plan->scratch)) != DLA_OK
+        || (status = plan_pack_weights(plan, weights)) != DLA_OK)
+        return status;
+    for (int i = 0; i < plan->step_count; i++) {
+        if (plan->steps[i].op == OP_CONV2D)
+            prepare_conv(plan, &plan->steps[i]);
+        else
+            prepare_map(plan, &plan->steps[i]);
+    }
+    return DLA_OK;
+}
+
+static dla_status build_on_cuda(struct plan *plan, const struct bound_weights *weights)
+{
+    for (int i = 0; i < plan->step_count; i++) {
+        if (plan->steps[i].op == OP_CONV2D)
+            plan->steps[i].shape = plan_conv_shape(plan, &plan->steps[i]);
+        else
+            prepare_map(plan, &plan->steps[i]);
+    }
+    return cuda_plan_create(plan, weights);
 }
 
 /* The steps of plan.h's promise, in order. */
@@ -165,7 +208,9 @@ static dla_status build(struct plan *plan, const struct graph *graph, const stru
 
     if ((status = graph_infer_sizes(graph, plan->options.height, plan->options.width, plan->sizes)) != DLA_OK
         || (status = plan_lower(plan)) != DLA_OK || (status = plan_locate(plan)) != DLA_OK
-        || (status = thread_pool_create(plan->options.threads, &plan->pool)) != DLA_OK || (status = plan_choose_kernels(plan)) != DLA_OK)
+        || (status = thread_pool_create(plan->options.threads, &plan->pool)) != DLA_OK)
+        return status;
+    if (!plan_is_on_cuda(plan) && (status = plan_choose_kernels(plan)) != DLA_OK)
         return status;
     if (plan->options.reference) { /* shares no memory, so that nothing can overwrite what it should not */
         for (int i = 0; i < plan->block_count; i++) {
@@ -174,20 +219,9 @@ static dla_status build(struct plan *plan, const struct graph *graph, const stru
         }
     }
     plan->activation_bytes = place_blocks(plan->blocks, order, plan->block_count, &plan->activation_bound);
-    if ((status = map_memory(plan->activation_bytes, "activations", &plan->activations)) != DLA_OK
-        || (status = map_memory(plan->weight_bytes, "packed weights", &plan->weights)) != DLA_OK
-        || (status = map_memory(plan->scratch_bytes, "scratch", &plan->scratch)) != DLA_OK
-        || (status = plan_pack_weights(plan, weights)) != DLA_OK)
-        return status;
-    for (int i = 0; i < plan->step_count; i++) {
-        if (plan->steps[i].op == OP_CONV2D)
-            prepare_conv(plan, &plan->steps[i]);
-        else
-            prepare_map(plan, &plan->steps[i]);
-    }
     for (int i = 0; i < graph->input_count; i++)
         plan->input_places[i] = plan->places[graph->inputs[i]];
-    return DLA_OK;
+    return plan_is_on_cuda(plan) ? build_on_cuda(plan, weights) : build_on_cpu(plan, weights);
 }
 
 dla_status plan_create(const struct graph *graph, const struct bound_weights *weights, const struct plan_options *options,
@@ -216,6 +250,7 @@ void plan_destroy(struct plan *plan)
 {
     if (!plan)
         return;
+    cuda_plan_destroy(plan->cuda);
     thread_pool_destroy(plan->pool);
     unmap_memory(plan->activations, plan->activation_bytes);
     unmap_memory(plan->weights, plan->weight_bytes);
@@ -226,7 +261,7 @@ void plan_destroy(struct plan *plan)
 
 float *plan_input_at(struct plan *plan, int index)
 {
-    return view(plan, plan->input_places[index]).data;
+    return plan->cuda ? cuda_plan_input(plan->cuda, index) : view(plan, plan->input_places[index]).data;
 }
 
 float *plan_input(struct plan *plan)
@@ -244,14 +279,37 @@ void plan_run_step(struct plan *plan, int index)
         step->function(&step->map);
 }
 
-void plan_run(struct plan *plan)
+dla_status plan_run(struct plan *plan)
 {
+    if (plan->cuda)
+        return cuda_plan_run(plan->cuda);
     for (int i = 0; i < plan->step_count; i++)
         plan_run_step(plan, i);
+    return DLA_OK;
+}
+
+dla_status plan_run_resident(struct plan *plan, int passes)
+{
+    dla_status status = DLA_OK;
+
+    if (plan->cuda)
+        return cuda_plan_run_resident(plan->cuda, passes);
+    for (int i = 0; i < passes && status == DLA_OK; i++)
+        status = plan_run(plan);
+    return status;
+}
+
+double plan_peak_gflops(const struct plan *plan)
+{
+    return plan->cuda ? cuda_plan_peak_gflops(plan->cuda) : 0.0;
 }
 
 const float *plan_output(const struct plan *plan, int index, int64_t *pixel_stride)
 {
+    if (plan->cuda) {
+        *pixel_stride = plan->output_channels[index];
+        return cuda_plan_output(plan->cuda, index);
+    }
     struct map_view output = view(plan, plan->places[plan->outputs[index]]);
     *pixel_stride = output.pixel_stride;
     return output.data;

@@ -20,6 +20,8 @@ struct plan_options {
     bool half_weights;         /* kernels may keep weights as float16, where their bytes bound the time */
     dla_tune tune;             /* whether measurements correct the choice of kernels */
     bool reference;            /* reference kernels only: the twin that every plan is compared with */
+    dla_device device;         /* where it runs; `isa` and `threads` are the CPU's */
+    dla_precision precision;   /* of maps, weights and products; only CUDA has others than float32 */
 };
 
 struct plan;
@@ -34,7 +36,7 @@ void plan_destroy(struct plan *plan);
 /* The map to fill before a run: (batch, height, width, in_channels), contiguous. */
 float *plan_input(struct plan *plan);
 float *plan_input_at(struct plan *plan, int index);   /* of a graph with several inputs: in the order of graph->inputs */
-void plan_run(struct plan *plan);
+dla_status plan_run(struct plan *plan);   /* fails only where a GPU does */
 /* Output `index` after a run: (batch, height, width, channels) with *pixel_stride floats between pixels. */
 const float *plan_output(const struct plan *plan, int index, int64_t *pixel_stride);
 
@@ -63,7 +65,15 @@ struct plan_step_report {
 int plan_step_count(const struct plan *plan);
 struct plan_step_report plan_step_report(const struct plan *plan, int index);
 
-/* plan_run with a clock: seconds (plan_step_count). */
-void plan_run_timed(struct plan *plan, double *seconds);
+/* plan_run with a clock: seconds (plan_step_count). On a GPU every step is run for itself, a few times. */
+dla_status plan_run_timed(struct plan *plan, double *seconds);
+
+/* Runs so many passes on the inputs that the device holds already: starts them all and waits for the last, copies nothing. On the CPU
+ * the same as plan_run. */
+dla_status plan_run_resident(struct plan *plan, int passes);
+
+/* The most GFLOP/s that the plan's device can do at its precision, a multiply-add as two, by its units and their clock; 0: not
+ * known, or the CPU's, which is measured. */
+double plan_peak_gflops(const struct plan *plan);
 
 #endif

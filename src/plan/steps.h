@@ -55,6 +55,8 @@ struct step {
     map_function *function;
 };
 
+struct cuda_plan;
+
 struct plan {
     struct arena arena;
     const struct graph *graph;     /* only while the plan is made */
@@ -73,7 +75,19 @@ struct plan {
     /* one allocation each */
     char *activations, *weights, *scratch;
     size_t activation_bytes, activation_bound, weight_bytes, scratch_bytes;
+    struct cuda_plan *cuda;        /* what runs it on a GPU: plan_cuda.h; else NULL. Then it owns activations and weights */
 };
+
+static inline bool plan_is_on_cuda(const struct plan *plan)
+{
+    return plan->options.device == DLA_DEVICE_CUDA;
+}
+
+/* Bytes of an element of a map. */
+static inline size_t plan_element_bytes(const struct plan *plan)
+{
+    return plan->options.precision == DLA_PRECISION_FLOAT16 || plan->options.precision == DLA_PRECISION_BFLOAT16 ? 2 : sizeof(float);
+}
 
 void plan_run_step(struct plan *plan, int index);
 
@@ -90,5 +104,12 @@ size_t place_blocks(struct block *blocks, int *order, int block_count, size_t *b
 /* pack.c: chooses the kernels, sizes weights and scratch; then packs. */
 dla_status plan_choose_kernels(struct plan *plan);
 dla_status plan_pack_weights(struct plan *plan, const struct bound_weights *weights);
+
+/* The same for whoever packs in another form. The shape of a convolution's step; scale and bias (channels each) of its convolution's
+ * bias and batch norm; the weights of a transposed convolution, how many and as (kernel, kernel, in_channels, out_channels / groups). */
+struct conv_shape plan_conv_shape(const struct plan *plan, const struct step *step);
+void plan_fold(const struct plan *plan, const struct bound_weights *weights, const struct step *step, float *scale, float *bias);
+size_t plan_transposed_weight_floats(const struct plan *plan, const struct step *step);
+void plan_pack_transposed(const struct plan *plan, const struct step *step, const float *weight, float *packed);
 
 #endif

@@ -48,6 +48,8 @@ static dla_status create_session(dla_classifier *classifier, const dla_classifie
     session_options.threads = options->threads;
     session_options.exact = options->exact;
     session_options.tune = options->tune;
+    session_options.device = options->device;
+    session_options.precision = options->precision;
     return dla_session_create(classifier->model, &session_options, &classifier->session);
 }
 

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "image/preprocess.h"
 #include "image/resize.h"
+#include "tasks/device.h"
 
 #include <math.h>
 #include <string.h>
@@ -51,7 +52,7 @@ static dla_status check_options(const dla_dense_options *options)
     for (size_t i = 0; i < options->scale_count; i++)
         if (!(options->scales[i] >= 0.1 && options->scales[i] <= 4))
             return status_set(DLA_ERROR_ARGUMENT, "scale %g: legal is 0.1 to 4", options->scales[i]);
-    return DLA_OK;
+    return device_check(options->device, options->precision);
 }
 
 dla_status dla_dense_create(const dla_model *model, const dla_dense_options *given, dla_dense **result)
@@ -129,6 +130,8 @@ static dla_status make_plan(dla_dense *dense, struct scaled_session *scaled)
     scaled->width = options.width = scaled_side(dense->tile_width, scaled->scale);
     options.threads = dense->options.threads;
     options.exact = dense->options.exact;
+    options.device = dense->options.device;
+    options.precision = dense->options.precision;
     pixels = (size_t)scaled->height * (size_t)scaled->width;
     scaled->input = memory_allocate(pixels * 3 * sizeof *scaled->input);
     scaled->output = memory_allocate(pixels * (size_t)dense->classes * sizeof *scaled->output);

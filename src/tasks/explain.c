@@ -184,6 +184,8 @@ dla_status dla_explain(const dla_model *model, const dla_image *photograph, cons
     session_options.height = session_options.width = chosen.preprocessing->size;
     session_options.threads = chosen.threads;
     session_options.exact = chosen.exact;
+    session_options.device = chosen.device;
+    session_options.precision = chosen.precision;
     session_options.features = output_names;
     session_options.feature_count = OUTPUT_COUNT;
     status = dla_session_create(model, &session_options, &session);

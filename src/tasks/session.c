@@ -4,13 +4,14 @@
  *
  * A batch goes through the plan some images at a time, as few as keep the threads busy: what one step writes is then still in cache
  * when the next one reads it, which is worth more than reading the weights once for all, unless they outweigh the maps
- * (docs/performance.md, "Batches").
+ * (docs/performance.md, "Batches"). A GPU gets the whole batch at once.
  */
 #include "tasks/session.h"
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/status.h"
 #include "plan/plan.h"
+#include "tasks/device.h"
 #include "tasks/model.h"
 
 #include <string.h>
@@ -50,7 +51,7 @@ static dla_status read_options(const dla_model *model, const dla_session_options
         options->height = model->preprocessing.size;
     if (options->width == 0)
         options->width = model->preprocessing.size;
-    return DLA_OK;
+    return device_check(options->device, options->precision);
 }
 
 static dla_status describe_map(dla_session *session, const struct graph *graph, const struct map_size *sizes, value v, const char *name,
@@ -99,14 +100,15 @@ static bool weights_outweigh_maps(const struct graph *graph, const struct map_si
     return weights > enough * maps;
 }
 
-/* The most images that divide the batch and do not have more pixels than the threads want: half of 224 x 224 each. */
+/* The most images that divide the batch and do not have more pixels than the threads want: half of 224 x 224 each. A GPU wants them all:
+ * its caches are small beside its many cores, which idle where there is little to do. */
 static int images_a_pass(const dla_session_options *options, const struct graph *graph, const struct map_size *sizes)
 {
     const int64_t pixels_a_thread = 224 * 224 / 2;
     int64_t image = (int64_t)options->height * options->width, wanted = options->threads * pixels_a_thread;
     int pass = options->batch;
 
-    if (weights_outweigh_maps(graph, sizes))
+    if (options->device != DLA_DEVICE_CPU || weights_outweigh_maps(graph, sizes))
         return pass;
     while (pass > 1 && (options->batch % pass != 0 || pass * image > wanted))
         pass--;
@@ -123,6 +125,8 @@ static dla_status build(dla_session *session, const dla_model *model, const dla_
         .exact = options->exact,
         .half_weights = options->half_weights,
         .tune = options->tune,
+        .device = options->device,
+        .precision = options->precision,
     };
 
     session->batch = options->batch;
@@ -312,7 +316,9 @@ dla_status dla_session_run_maps(dla_session *session, dla_layout layout, const f
     for (int first = 0; first < session->batch; first += session->pass) {
         for (size_t i = 0; i < session->input_count; i++)
             read_input(session, i, layout, first, inputs[i]);
-        plan_run(session->plan);
+        dla_status status = plan_run(session->plan);
+        if (status != DLA_OK)
+            return status;
         for (size_t i = 0; i < session->output_count; i++)
             write_output(session, i, layout, first, outputs[i]);
     }

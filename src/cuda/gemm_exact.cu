@@ -1,0 +1,27 @@
+/* gemm_exact.cu - matrix product kernels for float32. */
+#include "cuda/gemm_hopper_exact.cuh"
+#include "cuda/gemm_warp.cuh"
+
+static const struct gemm_tile tiles[] = {
+    GEMM_HOPPER_EXACT_TILE(2, 128, 4, 1, "h128x128", 500.0),
+    GEMM_HOPPER_EXACT_TILE(2, 64, 4, 1, "h128x64", 450.0),
+    GEMM_HOPPER_EXACT_TILE(1, 64, 4, 2, "h64x64", 400.0),
+    GEMM_HOPPER_EXACT_TILE(1, 64, 8, 1, "h64x64deep", 400.0),
+    GEMM_WARP_TILE(CUDA_EXACT, 128, 128, 64, 32, 3, 1, 330.0),
+    GEMM_WARP_TILE(CUDA_EXACT, 128, 64, 32, 32, 3, 2, 300.0),
+    GEMM_WARP_TILE(CUDA_EXACT, 64, 128, 32, 32, 3, 2, 300.0),
+    GEMM_WARP_TILE(CUDA_EXACT, 64, 64, 32, 32, 4, 2, 250.0),
+    GEMM_WARP_TILE(CUDA_EXACT, 64, 32, 32, 16, 4, 3, 180.0),
+    GEMM_WARP_TILE(CUDA_EXACT, 128, 32, 32, 32, 4, 2, 220.0),
+    GEMM_WARP_TILE(CUDA_EXACT, 128, 16, 32, 16, 3, 3, 150.0),
+    GEMM_WARP_TILE(CUDA_EXACT, 32, 32, 16, 16, 4, 4, 120.0),
+    GEMM_WARP_KERNEL(CUDA_EXACT, 32, 32, 16, 16, 8, 3, false, "32x32deep", 120.0),
+    GEMM_WARP_PIECES(CUDA_EXACT, 128, 64, 32, 32, 3, 2, 300.0),
+    GEMM_WARP_PIECES(CUDA_EXACT, 64, 32, 32, 16, 4, 3, 200.0),
+};
+
+const struct gemm_tile *gemm_exact_tiles(int *count)
+{
+    *count = sizeof tiles / sizeof tiles[0];
+    return tiles;
+}
