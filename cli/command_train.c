@@ -1,5 +1,6 @@
 /* command_train.c - `dla train`: from a folder of photographs to a network. */
 #include "command.h"
+#include "common_options.h"
 #include "json_output.h"
 #include "progress.h"
 #include "train_dense.h"
@@ -69,6 +70,7 @@ static const struct option_spec options[] = {
     {"--sync-bn", OPTION_FLAG, NULL, "under mpirun: batch norms over the images of all ranks", 0, 0},
     {"--checkpoint-activations", OPTION_FLAG, NULL, "less memory, more time: compute maps again for backward", 0, 0},
     {"--exact", OPTION_FLAG, NULL, "no Winograd", 0, 0},
+    OPTION_ROWS_DEVICE,
     {"--json", OPTION_FLAG, NULL, "print each epoch as a JSON object", 0, 0},
     {0},
 };
@@ -268,6 +270,8 @@ static int run(const struct arguments *arguments)
         return fail_with_library_error();
     o.architecture = &architecture;
     int exit_status = choose_dense(arguments, &o, &architecture, &dense);
+    if (exit_status == EXIT_SUCCESS)
+        exit_status = choose_device(arguments, &o.device, &o.precision);
     if (exit_status == EXIT_SUCCESS)
         exit_status = fetch_weights(o.weights);
     if (exit_status == EXIT_SUCCESS)

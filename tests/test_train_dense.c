@@ -1,10 +1,10 @@
 /* Training a class for every pixel: labels stay with their pixels through augmentation, the loss has the gradient it says, runs
  * learn and resume without a bit's difference, and what is wrong with the data is said in one line. */
+#include "base/counter_random.h"
 #include "image/image.h"
 #include "tasks/dense_files.h"
 #include "tasks/dense_target.h"
 #include "train/augment_dense.h"
-#include "train/counter_random.h"
 #include "train/dense_loss.h"
 
 #include <math.h>

@@ -2,9 +2,9 @@
  * PyTorch's rule, and neither threads nor the choice of kernels nor shared memory change the result. */
 #include "double_graph.h"
 
+#include "base/counter_random.h"
 #include "base/memory.h"
 #include "net/network.h"
-#include "train/counter_random.h"
 #include "train/tape.h"
 
 #include <setjmp.h>

@@ -1,10 +1,10 @@
 /* augment.c - random resized crop, flip, colour jitter and PCA lighting (the authors' ImageNet recipe). */
 #include "train/augment.h"
 
+#include "base/counter_random.h"
 #include "base/status.h"
 #include "image/image.h"
 #include "image/preprocess.h"
-#include "train/counter_random.h"
 
 #include <math.h>
 #include <string.h>

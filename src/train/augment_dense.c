@@ -9,12 +9,12 @@
  */
 #include "train/augment_dense.h"
 
+#include "base/counter_random.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "image/resize.h"
 #include "tasks/dense_target.h"
 #include "train/augment.h"
-#include "train/counter_random.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 /* dataset.c - walking folders and lists into samples. */
 #include "train/dataset.h"
 
+#include "base/counter_random.h"
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/list_line.h"
 #include "base/memory.h"
 #include "base/status.h"
-#include "train/counter_random.h"
 
 #include <stdlib.h>
 #include <string.h>

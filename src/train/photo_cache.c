@@ -1,10 +1,10 @@
 /* photo_cache.c - the file of decoded photographs: an index in memory, positioned reads, appended writes. */
 #include "train/photo_cache.h"
 
+#include "base/counter_random.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "image/image.h"
-#include "train/counter_random.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* recipe.c - initialisation, learning rate, order, mixup's share. */
 #include "train/recipe.h"
 
-#include "train/counter_random.h"
+#include "base/counter_random.h"
 
 #include <math.h>
 #include <string.h>

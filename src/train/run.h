@@ -2,13 +2,14 @@
  *
  *     run_prepare.c   options checked, data found, network made, weights begun or read, memory taken
  *     run_step.c      one step: batch -> tape forward -> loss -> tape backward -> optimiser -> averaged weights
+ *     run_cuda.c      the same on a GPU, where weights, momentum and averages then are; only in builds with CUDA
  *     train.c         the loop over steps and epochs, validation, files
  */
 #ifndef DLA_TRAIN_RUN_H
 #define DLA_TRAIN_RUN_H
 
+#include "base/counter_random.h"
 #include "train/checkpoint.h"
-#include "train/counter_random.h"
 #include "train/dense_task.h"
 #include "train/loader.h"
 #include "train/recipe.h"
@@ -36,6 +37,8 @@ struct run {
     dla_network *network;
     struct thread_pool *pool;
     struct tape *tape;
+    struct cuda_tape *gpu;    /* instead of tape, where a GPU trains: the state's blocks are as old as the last run_fetch_state */
+    double pixel_weights[2], pixel_counts[2]; /* of the labels that the GPU has, by the batch's number modulo 2 */
     int tape_size;            /* side of its images */
     struct photo_cache *disk; /* or NULL */
     struct loader *loader;
@@ -71,9 +74,15 @@ void run_destroy(struct run *run);
 /* Rank 0's weights and position become everybody's. */
 void run_share_state(struct run *run);
 
+static inline bool is_on_gpu(const struct run *run)
+{
+    return run->options->device == DLA_DEVICE_CUDA;
+}
+
 /* The side of the training images of a step, counted from 0, and a tape for the step that comes next. */
 int run_step_size(const struct run *run, int64_t step);
 dla_status run_prepare_tape(struct run *run);
+struct tape_memory run_tape_memory(const struct run *run);
 /* Images that this rank loads for a pass: its own and, with mixup, those of other ranks that they are blended with. */
 int run_loaded_images(const struct run *run);
 
@@ -83,5 +92,16 @@ void run_request(struct run *run, int64_t number);
 enum { RUN_AHEAD = LOADER_DEPTH - 1 };
 /* Loss and share of what is right, over all ranks. */
 dla_status run_step(struct run *run, double *loss, double *top1);
+/* Brings the state's blocks up to date, before they are read. */
+dla_status run_fetch_state(struct run *run);
+
+/* run_cuda.c; in builds without CUDA options are refused before these are called. */
+#if DLA_HAVE_CUDA
+dla_status run_cuda_prepare_tape(struct run *run, const struct tape_options *options);
+struct tape_memory run_cuda_tape_memory(const struct run *run);
+dla_status run_cuda_step(struct run *run, double *loss, double *top1);
+dla_status run_cuda_fetch_state(struct run *run);
+void run_cuda_destroy(struct run *run);
+#endif
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "net/network.h"
+#include "tasks/device.h"
 #include "train/starting_weights.h"
 
 #include <errno.h>
@@ -60,7 +61,7 @@ static dla_status check_options(const char *data, const dla_train_options *o)
     if (o->weights && o->base_weights)
         return status_set(DLA_ERROR_ARGUMENT, "weights to start from are given twice: the whole network's (%s) and its base's (%s)",
                           o->weights, o->base_weights);
-    return DLA_OK;
+    return device_check(o->device, o->precision);
 }
 
 static dla_status make_folder(const char *path)
@@ -128,6 +129,9 @@ static dla_status prepare_share(struct run *run)
     const dla_train_options *o = run->options;
     int rank = run->comm->rank, ranks = run->comm->size;
     size_t count = 0;
+    if (ranks > 1 && is_on_gpu(run))
+        return status_set(DLA_ERROR_UNSUPPORTED,
+                          "training on the GPU takes one process, mpirun started %d; start it without, or on the CPU", ranks);
     if (o->batch % ranks != 0 || o->batch / ranks < (o->sync_norms ? 1 : 2))
         return status_set(DLA_ERROR_ARGUMENT, "a batch of %d cannot be shared by %d ranks: it must be a multiple of that, %d images a rank",
                           o->batch, ranks, o->sync_norms ? 1 : 2);
@@ -213,12 +217,29 @@ dla_status run_prepare_tape(struct run *run)
     tape.first_image = run->first_image;
     if (o->sync_norms && run->comm->size > 1)
         tape.norms = run->comm;
-    if (run->tape && run->tape_size == size)
+    tape.device = o->device;
+    tape.precision = o->precision;
+    if ((run->tape || run->gpu) && run->tape_size == size)
         return DLA_OK;
+#if DLA_HAVE_CUDA
+    if (is_on_gpu(run)) {
+        run->tape_size = size;
+        return run_cuda_prepare_tape(run, &tape);
+    }
+#endif
     tape_destroy(run->tape);
     run->tape = NULL;
     run->tape_size = size;
     return tape_create(&run->network->graph, &run->state.parameters, run->pool, &tape, &run->tape);
+}
+
+struct tape_memory run_tape_memory(const struct run *run)
+{
+#if DLA_HAVE_CUDA
+    if (is_on_gpu(run))
+        return run_cuda_tape_memory(run);
+#endif
+    return tape_memory(run->tape);
 }
 
 int run_loaded_images(const struct run *run)
@@ -256,6 +277,9 @@ void run_destroy(struct run *run)
     run_log_close(run->log);
     loader_destroy(run->loader);
     photo_cache_close(run->disk);
+#if DLA_HAVE_CUDA
+    run_cuda_destroy(run);
+#endif
     tape_destroy(run->tape);
     thread_pool_destroy(run->pool);
     parameter_block_free(&run->state.parameters);

@@ -60,12 +60,9 @@ static int64_t packed_floats(const struct conv_kernel *kernel, const struct conv
     return ((int64_t)kernel->packed_bytes(shape) + 63) / 64 * 16;
 }
 
-static void prepare_conv(struct tape *tape, struct step *step)
+static void describe_conv(const struct tape *tape, const struct step *step, struct conv_shape *s)
 {
     const struct conv_params *p = &step->node->as.conv;
-    struct conv_step *conv = &step->conv;
-    int threads = thread_pool_size(tape->pool);
-    struct conv_shape *s = &conv->shape;
     s->batch = tape->options.batch;
     s->in_height = tape->sizes[step->in].height;
     s->in_width = tape->sizes[step->in].width;
@@ -80,6 +77,17 @@ static void prepare_conv(struct tape *tape, struct step *step)
     s->groups = p->groups;
     s->source_count = 1;
     s->source_channels[0] = s->in_channels;
+}
+
+static void prepare_conv(struct tape *tape, struct step *step)
+{
+    const struct conv_params *p = &step->node->as.conv;
+    struct conv_step *conv = &step->conv;
+    struct conv_shape *s = &conv->shape;
+    describe_conv(tape, step, s);
+    if (tape->options.device != DLA_DEVICE_CPU)
+        return;
+    int threads = thread_pool_size(tape->pool);
     conv->forward = choose_kernel(tape, s);
     conv->packed = tape->packed_floats;
     tape->packed_floats += packed_floats(conv->forward, s);
@@ -200,7 +208,7 @@ dla_status tape_create(const struct graph *graph, struct parameter_block *parame
         status = tape_schedule(made);
     if (status == DLA_OK)
         status = prepare_steps(made);
-    if (status == DLA_OK)
+    if (status == DLA_OK && options->device == DLA_DEVICE_CPU)
         status = allocate_memory(made);
     if (status != DLA_OK) {
         tape_destroy(made);
@@ -251,11 +259,12 @@ void tape_on_gradients(struct tape *tape, gradients_ready *ready, void *context)
 
 struct tape_memory tape_memory(const struct tape *tape)
 {
-    struct tape_memory memory = {.bytes = tape->block_floats * (int64_t)sizeof(float), .kept = tape->kept_floats * (int64_t)sizeof(float)};
+    int64_t element = (int64_t)tape_element_bytes(tape);
+    struct tape_memory memory = {.bytes = tape->block_floats * element, .kept = tape->kept_floats * element};
     for (int i = 0; i < tape->buffer_count; i++) {
         const struct buffer *b = &tape->buffers[i];
         if (b->lives[0].first <= b->lives[0].last || b->lives[1].first <= b->lives[1].last)
-            memory.unshared += b->pixels * b->channels * (int64_t)sizeof(float);
+            memory.unshared += b->pixels * b->channels * element;
     }
     return memory;
 }

@@ -26,6 +26,8 @@ struct tape_options {
     int first_image;    /* of the whole step's: where this rank's images begin; for the dropout mask */
     struct comm *norms; /* batch norms take their statistics over all ranks' images; NULL: over this one's */
     bool recompute;     /* keep only some maps for backward and compute the others again: less memory, more time, same gradients */
+    dla_device device;  /* CUDA: tape_cuda.h runs the steps; this tape has their order and places, and no memory */
+    dla_precision precision; /* of maps and products on the GPU */
 };
 
 struct tape;

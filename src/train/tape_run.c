@@ -5,7 +5,7 @@
  * same bits.
  */
 #include "base/clock.h"
-#include "train/counter_random.h"
+#include "base/counter_random.h"
 #include "train/tape_steps.h"
 
 #include <string.h>

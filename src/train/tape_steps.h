@@ -110,7 +110,7 @@ struct tape {
     int segment_count;
     struct zeroing *zeroings; /* in the order of backward */
     int zeroing_count, zeroing_capacity;
-    int64_t block_floats, kept_floats /* without recomputing */, packed_floats, scratch_bytes;
+    int64_t block_floats /* elements, where maps are not float */, kept_floats /* without recomputing */, packed_floats, scratch_bytes;
     float *block;  /* all buffers */
     float *packed; /* all packed weights */
     float *turned; /* per worker: the weights of one convolution, turned */
@@ -124,6 +124,13 @@ struct tape {
     void *ready_context;
     double pack_ms; /* of the last forward pass */
 };
+
+/* Bytes of an element of a map. */
+static inline size_t tape_element_bytes(const struct tape *tape)
+{
+    dla_precision precision = tape->options.precision;
+    return precision == DLA_PRECISION_FLOAT16 || precision == DLA_PRECISION_BFLOAT16 ? 2 : sizeof(float);
+}
 
 /* Pixels of a value's map, all images together, and views of it. */
 int64_t value_pixels(const struct tape *tape, value v);

@@ -69,7 +69,9 @@ static dla_status save_model(struct run *run, const char *name)
 
 static dla_status save_checkpoint(struct run *run)
 {
-    dla_status status = run_log_flush(run->log);
+    dla_status status = run_fetch_state(run);
+    if (status == DLA_OK)
+        status = run_log_flush(run->log);
     return status == DLA_OK ? checkpoint_write(run->options->output, &run->identity, &run->state, run->options->keep) : status;
 }
 
@@ -92,12 +94,16 @@ static dla_status validate_weights(struct run *run, struct validation *validatio
     dense.threads = run->threads;
     dense.isa = run->isa;
     dense.exact = run->options->exact;
+    dense.device = run->options->device;
+    dense.precision = run->options->precision;
     if (is_dense(run)) /* scores of whole sets: every rank takes all photographs */
         return comm_agree(run->comm, validate_dense(&s->parameters, values, &run->data.val, &dense, validation));
     dla_status status = DLA_OK;
+    struct plan_options plan = {.batch = VALIDATION_BATCH, .threads = run->threads, .isa = run->isa, .exact = run->options->exact};
+    plan.device = run->options->device;
+    plan.precision = run->options->precision;
     if (run->val.count)
-        status = validate(&s->parameters, values, &run->val, &run->preprocessing, VALIDATION_BATCH, run->threads, run->isa,
-                          run->options->exact, validation);
+        status = validate(&s->parameters, values, &run->val, &run->preprocessing, &plan, validation);
     status = comm_agree(run->comm, status);
     if (status == DLA_OK)
         add_validations(run->comm, validation);
@@ -124,7 +130,9 @@ static dla_status finish_epoch(struct run *run)
     const struct run_state *s = &run->state;
     dla_train_event e = event_of(run, DLA_TRAIN_EPOCH);
     struct validation validation = {NAN, NAN, 0};
-    dla_status status = DLA_OK;
+    dla_status status = comm_agree(run->comm, run_fetch_state(run));
+    if (status != DLA_OK)
+        return status;
     e.loss = s->epoch_loss / (double)run->identity.epoch_steps;
     e.top1 = s->epoch_top1 / (double)run->identity.epoch_steps;
     e.rate = learning_rate(run->options, s->step - 1, run->identity.steps, run->identity.epoch_steps);
@@ -157,8 +165,8 @@ static dla_status train(struct run *run)
     dla_status status = comm_agree(run->comm, run_prepare_tape(run));
     if (status != DLA_OK)
         return status;
-    started.activation_bytes = tape_memory(run->tape).bytes;
-    started.activation_bytes_kept = tape_memory(run->tape).kept;
+    started.activation_bytes = run_tape_memory(run).bytes;
+    started.activation_bytes_kept = run_tape_memory(run).kept;
     started.resumed_step = run->state.step;
     tell(run, &started);
     for (int k = 0; k < RUN_AHEAD; k++)

@@ -2,7 +2,7 @@
 #ifndef DLA_TRAIN_VALIDATE_H
 #define DLA_TRAIN_VALIDATE_H
 
-#include "base/cpu_features.h"
+#include "plan/plan.h"
 #include "train/dataset.h"
 #include "train/parameter_block.h"
 
@@ -11,8 +11,9 @@ struct validation {
     size_t count;      /* photographs that could be read */
 };
 
-/* values: a block of the parameters' order. Runs the inference plan, so what is measured is what users will run. */
+/* values: a block of the parameters' order. Runs the inference plan, so what is measured is what users will run; of its options height
+ * and width are the preprocessing's, and the threads decode, too. */
 dla_status validate(const struct parameter_block *parameters, const float *values, const struct sample_list *samples,
-                    const dla_preprocessing *preprocessing, int batch, int threads, enum isa isa, bool exact, struct validation *result);
+                    const dla_preprocessing *preprocessing, const struct plan_options *plan_options, struct validation *result);
 
 #endif

@@ -49,6 +49,8 @@ static dla_status plan_for(struct validator *v, int height, int width)
         struct plan_options options = {.batch = 1, .height = height, .width = width, .threads = v->options->threads};
         options.isa = v->options->isa;
         options.exact = v->options->exact;
+        options.device = v->options->device;
+        options.precision = v->options->precision;
         dla_status status = plan_create(v->graph, &v->weights, &options, &v->graph->output, 1, &chosen.plan);
         if (status != DLA_OK)
             return status;
@@ -84,7 +86,9 @@ static dla_status score(struct validator *v, const struct label_map *target)
         v->capacity = floats;
     }
     int64_t stride;
-    plan_run(v->plans[0].plan);
+    dla_status status = plan_run(v->plans[0].plan);
+    if (status != DLA_OK)
+        return status;
     const float *out = plan_output(v->plans[0].plan, 0, &stride);
     for (size_t i = 0; i < pixels; i++)
         memcpy(v->log_probabilities + i * (size_t)v->classes, out + (int64_t)i * stride, (size_t)v->classes * sizeof(float));

@@ -12,6 +12,8 @@ struct dense_validation_options {
     int threads;
     enum isa isa;
     bool exact;
+    dla_device device;
+    dla_precision precision;
 };
 
 /* Whole photographs, each at its own size. result->top1 is the mean IoU of a segmentation; of boundaries the largest F over 255
