@@ -132,13 +132,19 @@ static int source_access(const struct cuda_conv_call *call, const struct product
     return access;
 }
 
+/* Pixels of all images are counted in int. */
+static bool counts_fit(const struct conv_shape *s)
+{
+    return (int64_t)s->batch * s->in_height * s->in_width < INT32_MAX / 2 && (int64_t)s->batch * s->out_height * s->out_width < INT32_MAX / 2;
+}
+
 static bool supports(const struct cuda_conv_call *call, const struct cuda_device *device)
 {
     const struct conv_shape *s = call->shape;
     struct product p = product_of(call);
     (void)device;
 
-    if (s->kernel > LARGEST_KERNEL || (s->groups > 1 && (s->source_count > 1 || p.sets == 0)))
+    if (!counts_fit(s) || s->kernel > LARGEST_KERNEL || (s->groups > 1 && (s->source_count > 1 || p.sets == 0)))
         return false;
     return source_access(call, &p) > 0;
 }

@@ -4,8 +4,7 @@
  *                                                        │ steps
  *     host output ◀──copy── float32 on the device ◀──────┘
  *
- * What lies between the copies is recorded as a graph once. Kernels follow one another in one stream, so a place that is used again is
- * safe.
+ * What lies between the copies is recorded as a graph once: pass_cuda.c.
  */
 #include "plan/cuda_steps.h"
 

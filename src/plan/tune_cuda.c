@@ -138,9 +138,10 @@ static dla_status measure_variants(struct cuda_plan *cuda, struct cuda_step *ste
         step->variant = i;
         cudaError_t error = cuda_plan_time_launches(cuda, step, &seconds);
         if (error != cudaSuccess) {
-            char name[KERNEL_NAME_SIZE];
+            char name[KERNEL_NAME_SIZE], what[KERNEL_NAME_SIZE + 16];
             step->kernel->name_variant(&step->conv, &cuda->device, i, name, sizeof name);
-            return cuda_status(error, name);
+            (void)snprintf(what, sizeof what, "time %s", name);
+            return cuda_status(error, what);
         }
         int at = step->candidate_count < CANDIDATES ? step->candidate_count++ : CANDIDATES;
         for (; at > 0 && seconds < times[at - 1]; at--)
@@ -169,10 +170,21 @@ static dla_status choose_variant(struct cuda_plan *cuda, struct cuda_step *step,
     return DLA_OK;
 }
 
+/* Views that a kernel can access alike. */
+static bool same_alignment(struct cuda_view a, struct cuda_view b)
+{
+    return (uintptr_t)a.data % CUDA_PIXEL_BYTES == (uintptr_t)b.data % CUDA_PIXEL_BYTES && a.pixel_stride == b.pixel_stride;
+}
+
 /* Networks repeat their shapes: each is measured once, and all its steps run the same variant. */
 static bool same_choice(const struct cuda_step *a, const struct cuda_step *b)
 {
-    return a->kernel == b->kernel && memcmp(a->conv.shape, b->conv.shape, sizeof *a->conv.shape) == 0 && a->conv.padded == b->conv.padded;
+    if (a->kernel != b->kernel || memcmp(a->conv.shape, b->conv.shape, sizeof *a->conv.shape) != 0 || a->conv.padded != b->conv.padded)
+        return false;
+    for (int i = 0; i < a->conv.shape->source_count; i++)
+        if (!same_alignment(a->conv.sources[i], b->conv.sources[i]))
+            return false;
+    return true;
 }
 
 static void set_variant(struct cuda_plan *cuda, struct cuda_step *step, int variant)
