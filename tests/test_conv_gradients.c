@@ -307,17 +307,21 @@ static void every_kernel_agrees_with_the_reference(void **state)
             struct conv_weight_gradient_call call = {
                 .shape = s, .in = {p.in, p.in_stride}, .out_gradient = {p.out_gradient, p.out_stride}, .weight_gradient = expected};
             conv_weight_gradient_reference(&call);
-            for (int run = 0; run < 4; run++) {
+            for (int run = 0; run < 6; run++) {
                 float *actual = random_floats(p.weight_floats, 8);
                 struct thread_pool *pool = pools[run % 2];
-                call.exact = run >= 2;
+                call.exact = run / 2 == 1;
+                call.pairs = run / 2 == 2;
                 call.scratch = random_floats((int64_t)kernels->conv_weight_gradient_scratch_bytes(s, thread_pool_size(pool)) / 4 + 16, 9);
                 call.weight_gradient = actual;
                 call.pool = pool;
                 kernels->conv_weight_gradient(&call);
                 double d = difference(actual, expected, 1, (int)p.weight_floats, p.weight_floats);
                 if (d > 3e-6)
-                    fail_msg("%s, weight gradient, %s%s: off by %g", isa_name((enum isa)isa), awkward[c].why, call.exact ? ", exact" : "",
+                    fail_msg("%s, weight gradient, %s%s: off by %g", isa_name((enum isa)isa), awkward[c].why,
+                             call.exact   ? ", exact"
+                             : call.pairs ? ", in pairs"
+                                          : "",
                              d);
                 if (run % 2)
                     assert_memory_equal(first, actual, (size_t)p.weight_floats * sizeof(float));

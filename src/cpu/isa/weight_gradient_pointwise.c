@@ -267,7 +267,7 @@ void ISA_NAME(pointwise_gradient)(const struct conv_weight_gradient_call *call)
     struct pointwise_gradient_job job = job_of(call->shape, thread_pool_size(call->pool));
 
     job.call = call;
-    job.paired = KERNEL_PAIRS && !call->exact && cpu_adds_beside_products();
+    job.paired = KERNEL_PAIRS && !call->exact && (call->pairs || cpu_adds_beside_products());
     job.scale = job.paired ? gradient_scale(call, job.pixels) : 1.0f;
     thread_pool_run(call->pool, pointwise_task, &job, job.row_parts * job.column_parts);
 }
