@@ -9,7 +9,6 @@
 #ifndef DLA_CUDA_GEMM_HOPPER_CUH
 #define DLA_CUDA_GEMM_HOPPER_CUH
 
-#include "cuda/gemm_load.cuh"
 #include "cuda/gemm_store.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -92,38 +91,20 @@ __global__ __launch_bounds__(GROUPS * 128, MIN_BLOCKS) void gemm_hopper(const __
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     typedef typename element_of<ARITHMETIC>::type element;
-    const int THREADS = GROUPS * 128, ROWS = GROUPS * HEIGHT * 64, A_ROWS = ROWS * STEP_CHUNKS / THREADS, AHEAD = STAGES - 2;
-    const int STAGE_BYTES = (ROWS + COLUMNS) * STEP_BYTES;
+    const int THREADS = GROUPS * 128, ROWS = GROUPS * HEIGHT * 64, AHEAD = STAGES - 2;
+    typedef step_loader<ROWS, COLUMNS, THREADS, STAGES, AHEAD, false> step_loader_type;
     extern __shared__ __align__(1024) char shared[];
-    uint32_t stages = shared_address(shared);
-    int group = threadIdx.x / 128;
-    int first_row = blockIdx.x * ROWS, set = blockIdx.y / p.tiles_a_set, first_output = (blockIdx.y - set * p.tiles_a_set) * COLUMNS;
-    int rank = blockIdx.z, begin = p.steps * rank / p.split, end = p.steps * (rank + 1) / p.split;
+    const int group = threadIdx.x / 128;
+    const tile_part part = find_part<ROWS, COLUMNS>(p);
     float sums[HEIGHT][COLUMNS / 2] = {};
-    window_rows<A_ROWS> windows;
+    step_loader_type loader;
 
-    find_windows<A_ROWS, THREADS>(p, first_row, windows);
-    step_position at = find_step(p, begin);
-    weight_rows weights = find_weights(p, begin, set, first_output);
-#pragma unroll
-    for (int s = 0; s < AHEAD; s++) /* weights do not wait for the kernel before */
-        if (begin + s < end)
-            load_b<COLUMNS, THREADS>(p, weights, stages + s * STAGE_BYTES + ROWS * STEP_BYTES);
-    wait_for_kernel_before();
-#pragma unroll
-    for (int s = 0; s < AHEAD; s++) {
-        if (begin + s < end) {
-            load_a<A_ROWS, THREADS, false>(p, at, windows, set, stages + s * STAGE_BYTES);
-            next_step(p, at);
-        }
-        copies_commit();
-    }
-    int slot = 0, next_slot = AHEAD;
-    for (int step = begin; step < end; step++) {
+    begin_steps(p, part, shared_address(shared), loader);
+    for (int step = part.begin; step < part.end; step++) {
         copies_wait<AHEAD - 1>();
         publish_copies();
         __syncthreads();
-        uint32_t stage = stages + slot * STAGE_BYTES;
+        uint32_t stage = loader.stages + loader.slot * step_loader_type::stage_bytes;
         products_begin();
 #pragma unroll
         for (int depth = 0; depth < 4; depth++)
@@ -132,16 +113,9 @@ __global__ __launch_bounds__(GROUPS * 128, MIN_BLOCKS) void gemm_hopper(const __
                 multiply_group<ARITHMETIC, COLUMNS>(sums[h], describe_matrix(stage + (group * HEIGHT + h) * 64 * STEP_BYTES + depth * 32),
                                                     describe_matrix(stage + ROWS * STEP_BYTES + depth * 32));
         products_commit();
-        if (step + AHEAD < end) {
-            uint32_t next = stages + next_slot * STAGE_BYTES;
-            load_a<A_ROWS, THREADS, false>(p, at, windows, set, next);
-            load_b<COLUMNS, THREADS>(p, weights, next + ROWS * STEP_BYTES);
-            next_step(p, at);
-        }
-        copies_commit();
+        copy_ahead(p, part, step, loader);
         products_wait<1>();
-        slot = slot + 1 == STAGES ? 0 : slot + 1;
-        next_slot = next_slot + 1 == STAGES ? 0 : next_slot + 1;
+        turn_stages(loader);
     }
     products_wait<0>();
     let_next_kernel_begin();
@@ -154,13 +128,7 @@ __global__ __launch_bounds__(GROUPS * 128, MIN_BLOCKS) void gemm_hopper(const __
 #pragma unroll
         for (int j = 0; j < COLUMNS / 8; j++)
             put_fragment(tile, sum_pitch<COLUMNS>::value, (group * HEIGHT + h) * 64 + warp_row, 8 * j, &sums[h][4 * j]);
-    if (p.split > 1)
-        cluster_barrier();
-    else
-        __syncthreads();
-    store_tile<element, ROWS, COLUMNS, THREADS>(p, tile, rank, first_row, set, first_output);
-    if (p.split > 1) /* nobody leaves while others read its sums */
-        cluster_barrier();
+    store_tile<element, ROWS, COLUMNS, THREADS>(p, part, tile);
 #endif
 }
 

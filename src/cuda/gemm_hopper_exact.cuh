@@ -57,35 +57,19 @@ template <int GROUPS, int COLUMNS, int STAGES, int MIN_BLOCKS>
 __global__ __launch_bounds__(GROUPS * 128, MIN_BLOCKS) void gemm_hopper_exact(const __grid_constant__ gemm_params p)
 {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-    const int THREADS = GROUPS * 128, ROWS = GROUPS * 64, A_ROWS = ROWS * STEP_CHUNKS / THREADS, AHEAD = STAGES - 2;
-    const int STAGE_BYTES = (ROWS + COLUMNS) * STEP_BYTES, REMAINDER_BYTES = COLUMNS * STEP_BYTES;
+    const int THREADS = GROUPS * 128, ROWS = GROUPS * 64, AHEAD = STAGES - 2, REMAINDER_BYTES = COLUMNS * STEP_BYTES;
+    typedef step_loader<ROWS, COLUMNS, THREADS, STAGES, AHEAD, false> step_loader_type;
     extern __shared__ __align__(1024) char shared[];
-    uint32_t stages = shared_address(shared), remainders = stages + STAGES * STAGE_BYTES;
+    const uint32_t remainders = shared_address(shared) + STAGES * step_loader_type::stage_bytes;
     const int lane = threadIdx.x % 32, warp_row = threadIdx.x / 32 * 16, a_row = warp_row + lane % 16;
-    int first_row = blockIdx.x * ROWS, set = blockIdx.y / p.tiles_a_set, first_output = (blockIdx.y - set * p.tiles_a_set) * COLUMNS;
-    int rank = blockIdx.z, begin = p.steps * rank / p.split, end = p.steps * (rank + 1) / p.split;
+    const tile_part part = find_part<ROWS, COLUMNS>(p);
     float sums[COLUMNS / 2] = {}, total[COLUMNS / 2] = {};
-    window_rows<A_ROWS> windows;
+    int remainder_slot = 0;
+    step_loader_type loader;
 
-    find_windows<A_ROWS, THREADS>(p, first_row, windows);
-    step_position at = find_step(p, begin);
-    weight_rows weights = find_weights(p, begin, set, first_output);
-#pragma unroll
-    for (int s = 0; s < AHEAD; s++) /* weights do not wait for the kernel before */
-        if (begin + s < end)
-            load_b<COLUMNS, THREADS>(p, weights, stages + s * STAGE_BYTES + ROWS * STEP_BYTES);
-    wait_for_kernel_before();
-#pragma unroll
-    for (int s = 0; s < AHEAD; s++) {
-        if (begin + s < end) {
-            load_a<A_ROWS, THREADS, false>(p, at, windows, set, stages + s * STAGE_BYTES);
-            next_step(p, at);
-        }
-        copies_commit();
-    }
-    int slot = 0, next_slot = AHEAD, remainder_slot = 0;
-    for (int step = begin; step < end; step++) {
-        uint32_t stage = stages + slot * STAGE_BYTES, b = stage + ROWS * STEP_BYTES,
+    begin_steps(p, part, shared_address(shared), loader);
+    for (int step = part.begin; step < part.end; step++) {
+        uint32_t stage = loader.stages + loader.slot * step_loader_type::stage_bytes, b = stage + ROWS * STEP_BYTES,
                  remainder = remainders + remainder_slot * REMAINDER_BYTES;
         uint32_t high[DEPTHS][4], low[DEPTHS][4];
         copies_wait<AHEAD - 1>();
@@ -93,7 +77,7 @@ __global__ __launch_bounds__(GROUPS * 128, MIN_BLOCKS) void gemm_hopper_exact(co
         publish_copies();
         __syncthreads();
         products_wait<0>(); /* of the step before: only now may its registers change */
-        if ((step - begin) % STEPS_A_SUM == 0)
+        if ((step - part.begin) % STEPS_A_SUM == 0)
             move_sums<COLUMNS / 2>(sums, total);
 #pragma unroll
         for (int depth = 0; depth < DEPTHS; depth++) {
@@ -110,15 +94,8 @@ __global__ __launch_bounds__(GROUPS * 128, MIN_BLOCKS) void gemm_hopper_exact(co
             multiply_registers<COLUMNS>(sums, high[depth], describe_matrix(b + depth * 32));
         }
         products_commit();
-        if (step + AHEAD < end) {
-            uint32_t next = stages + next_slot * STAGE_BYTES;
-            load_a<A_ROWS, THREADS, false>(p, at, windows, set, next);
-            load_b<COLUMNS, THREADS>(p, weights, next + ROWS * STEP_BYTES);
-            next_step(p, at);
-        }
-        copies_commit();
-        slot = slot + 1 == STAGES ? 0 : slot + 1;
-        next_slot = next_slot + 1 == STAGES ? 0 : next_slot + 1;
+        copy_ahead(p, part, step, loader);
+        turn_stages(loader);
         remainder_slot = remainder_slot + 1 == REMAINDERS ? 0 : remainder_slot + 1;
     }
     products_wait<0>();
@@ -130,13 +107,7 @@ __global__ __launch_bounds__(GROUPS * 128, MIN_BLOCKS) void gemm_hopper_exact(co
 #pragma unroll
     for (int j = 0; j < COLUMNS / 8; j++)
         put_fragment(tile, sum_pitch<COLUMNS>::value, warp_row, 8 * j, &total[4 * j]);
-    if (p.split > 1)
-        cluster_barrier();
-    else
-        __syncthreads();
-    store_tile<float, ROWS, COLUMNS, THREADS>(p, tile, rank, first_row, set, first_output);
-    if (p.split > 1) /* nobody leaves while others read its sums */
-        cluster_barrier();
+    store_tile<float, ROWS, COLUMNS, THREADS>(p, part, tile);
 #endif
 }
 

@@ -12,6 +12,22 @@
 #include "cuda/gemm_params.h"
 #include "cuda/ptx.cuh"
 
+/* What a block computes: a tile's sums over the steps from begin to end. */
+struct tile_part {
+    int first_row, set, first_output;
+    int rank; /* of the block in its cluster */
+    int begin, end;
+};
+
+/* grid: (tiles of rows, sets * tiles of a set's outputs, split). */
+template <int ROWS, int COLUMNS> static __device__ __forceinline__ tile_part find_part(const gemm_params &p)
+{
+    int set = blockIdx.y / p.tiles_a_set, rank = blockIdx.z;
+
+    return {(int)blockIdx.x * ROWS,        set, ((int)blockIdx.y - set * p.tiles_a_set) * COLUMNS, rank, p.steps * rank / p.split,
+            p.steps * (rank + 1) / p.split};
+}
+
 /* Where in the sum the next step is. */
 struct step_position {
     int source, block, tap;
@@ -133,6 +149,63 @@ static __device__ __forceinline__ void load_b(const gemm_params &p, weight_rows 
         if (COLUMNS % rows_a_pass == 0 || row + i * rows_a_pass < COLUMNS)
             copy_16(to + i * rows_a_pass * STEP_BYTES, weights.from + i * rows_a_pass * STEP_BYTES, i * rows_a_pass < weights.left);
     weights.from += (int64_t)p.set_outputs * STEP_BYTES;
+}
+
+/* A block's way through its steps: what it copies next, and where. Copies are AHEAD of the computation by so many steps. */
+template <int ROWS, int COLUMNS, int THREADS, int STAGES, int AHEAD, bool PIECES> struct step_loader {
+    static const int rows = ROWS, columns = COLUMNS, threads = THREADS, stage_count = STAGES, ahead = AHEAD;
+    static const int a_rows = ROWS * STEP_CHUNKS / THREADS, stage_bytes = (ROWS + COLUMNS) * STEP_BYTES;
+    static const bool pieces = PIECES;
+    uint32_t stages; /* shared address */
+    window_rows<a_rows> windows;
+    step_position at;
+    weight_rows weights;
+    int slot, next_slot; /* stages of the step that is computed and of the one that is copied */
+};
+
+/* Copies the first steps: weights at once, maps when the kernel before has ended. Each step is a group of copies. */
+template <typename LOADER>
+static __device__ __forceinline__ void begin_steps(const gemm_params &p, const tile_part &part, uint32_t stages, LOADER &loader)
+{
+    loader.stages = stages;
+    find_windows<LOADER::a_rows, LOADER::threads>(p, part.first_row, loader.windows);
+    loader.at = find_step(p, part.begin);
+    loader.weights = find_weights(p, part.begin, part.set, part.first_output);
+#pragma unroll
+    for (int s = 0; s < LOADER::ahead; s++)
+        if (part.begin + s < part.end)
+            load_b<LOADER::columns, LOADER::threads>(p, loader.weights, stages + s * LOADER::stage_bytes + LOADER::rows * STEP_BYTES);
+    wait_for_kernel_before();
+#pragma unroll
+    for (int s = 0; s < LOADER::ahead; s++) {
+        if (part.begin + s < part.end) {
+            load_a<LOADER::a_rows, LOADER::threads, LOADER::pieces>(p, loader.at, loader.windows, part.set,
+                                                                    stages + s * LOADER::stage_bytes);
+            next_step(p, loader.at);
+        }
+        copies_commit();
+    }
+    loader.slot = 0;
+    loader.next_slot = LOADER::ahead;
+}
+
+/* Copies the step that is so much ahead of `step`, if there is one. */
+template <typename LOADER>
+static __device__ __forceinline__ void copy_ahead(const gemm_params &p, const tile_part &part, int step, LOADER &loader)
+{
+    if (step + LOADER::ahead < part.end) {
+        uint32_t stage = loader.stages + loader.next_slot * LOADER::stage_bytes;
+        load_a<LOADER::a_rows, LOADER::threads, LOADER::pieces>(p, loader.at, loader.windows, part.set, stage);
+        load_b<LOADER::columns, LOADER::threads>(p, loader.weights, stage + LOADER::rows * STEP_BYTES);
+        next_step(p, loader.at);
+    }
+    copies_commit();
+}
+
+template <typename LOADER> static __device__ __forceinline__ void turn_stages(LOADER &loader)
+{
+    loader.slot = loader.slot + 1 == LOADER::stage_count ? 0 : loader.slot + 1;
+    loader.next_slot = loader.next_slot + 1 == LOADER::stage_count ? 0 : loader.next_slot + 1;
 }
 
 #endif

@@ -8,7 +8,7 @@
 #define DLA_CUDA_GEMM_STORE_CUH
 
 #include "cuda/cuda_element.cuh"
-#include "cuda/gemm_params.h"
+#include "cuda/gemm_load.cuh"
 #include "cuda/ptx.cuh"
 
 /* Eight floats more than a row has columns: the pairs of half a warp's fragments fall on all banks. */
@@ -82,7 +82,7 @@ static __device__ __forceinline__ void finish(const gemm_params &p, const float 
 
 /* sums: (ROWS, pitch), complete. rank: of this block in its cluster of p.split. */
 template <typename T, int ROWS, int COLUMNS, int THREADS>
-static __device__ __forceinline__ void store_tile(const gemm_params &p, const float *sums, int rank, int first_row, int set,
+static __device__ __forceinline__ void store_rows(const gemm_params &p, const float *sums, int rank, int first_row, int set,
                                                   int first_output)
 {
     const int chunk = CHUNK_BYTES / sizeof(T), piece = PIECE_BYTES / sizeof(T), chunks_a_row = COLUMNS / chunk,
@@ -129,6 +129,19 @@ static __device__ __forceinline__ void store_tile(const gemm_params &p, const fl
                     finish<T, 1>(p, value + k, bias + k, add ? add + k : NULL, to + k);
         }
     }
+}
+
+/* sums: (ROWS, pitch), those of this block. Joins them with the cluster's and writes the results. */
+template <typename T, int ROWS, int COLUMNS, int THREADS>
+static __device__ __forceinline__ void store_tile(const gemm_params &p, const tile_part &part, const float *sums)
+{
+    if (p.split > 1)
+        cluster_barrier();
+    else
+        __syncthreads();
+    store_rows<T, ROWS, COLUMNS, THREADS>(p, sums, part.rank, part.first_row, part.set, part.first_output);
+    if (p.split > 1) /* nobody leaves while others read its sums */
+        cluster_barrier();
 }
 
 #endif

@@ -9,7 +9,6 @@
 #define DLA_CUDA_GEMM_WARP_CUH
 
 #include "cuda/gemm_exact.cuh"
-#include "cuda/gemm_load.cuh"
 #include "cuda/gemm_store.cuh"
 
 /* The fragments of one depth: a (WARP_ROWS / 16), b (WARP_COLUMNS / 16, for two products each). */
@@ -103,49 +102,25 @@ __global__ __launch_bounds__(ROWS / WARP_ROWS * (COLUMNS / WARP_COLUMNS) * 32,
                              MIN_BLOCKS) void gemm_warp(const __grid_constant__ gemm_params p)
 {
     typedef typename element_of<ARITHMETIC>::type element;
-    const int THREADS = ROWS / WARP_ROWS * (COLUMNS / WARP_COLUMNS) * 32, A_ROWS = ROWS * STEP_CHUNKS / THREADS;
-    const int A = WARP_ROWS / 16, B = WARP_COLUMNS / 16, STAGE_BYTES = (ROWS + COLUMNS) * STEP_BYTES;
+    const int THREADS = ROWS / WARP_ROWS * (COLUMNS / WARP_COLUMNS) * 32, A = WARP_ROWS / 16, B = WARP_COLUMNS / 16;
+    typedef step_loader<ROWS, COLUMNS, THREADS, STAGES, STAGES - 1, PIECES> step_loader_type;
     extern __shared__ __align__(1024) char shared[];
-    uint32_t stages = shared_address(shared);
-    int warp = threadIdx.x / 32, warp_row = warp % (ROWS / WARP_ROWS) * WARP_ROWS, warp_column = warp / (ROWS / WARP_ROWS) * WARP_COLUMNS;
-    int first_row = blockIdx.x * ROWS, set = blockIdx.y / p.tiles_a_set, first_output = (blockIdx.y - set * p.tiles_a_set) * COLUMNS;
-    int rank = blockIdx.z, begin = p.steps * rank / p.split, end = p.steps * (rank + 1) / p.split;
+    const int warp = threadIdx.x / 32, warp_row = warp % (ROWS / WARP_ROWS) * WARP_ROWS,
+              warp_column = warp / (ROWS / WARP_ROWS) * WARP_COLUMNS;
+    const tile_part part = find_part<ROWS, COLUMNS>(p);
     float sums[A][2 * B][4] = {}, total[A][2 * B][4] = {};
-    window_rows<A_ROWS> windows;
+    step_loader_type loader;
 
-    find_windows<A_ROWS, THREADS>(p, first_row, windows);
-    step_position at = find_step(p, begin);
-    weight_rows weights = find_weights(p, begin, set, first_output);
-#pragma unroll
-    for (int s = 0; s < STAGES - 1; s++) /* weights do not wait for the kernel before */
-        if (begin + s < end)
-            load_b<COLUMNS, THREADS>(p, weights, stages + s * STAGE_BYTES + ROWS * STEP_BYTES);
-    wait_for_kernel_before();
-#pragma unroll
-    for (int s = 0; s < STAGES - 1; s++) {
-        if (begin + s < end) {
-            load_a<A_ROWS, THREADS, PIECES>(p, at, windows, set, stages + s * STAGE_BYTES);
-            next_step(p, at);
-        }
-        copies_commit();
-    }
-    int slot = 0, next_slot = STAGES - 1;
-    for (int step = begin; step < end; step++) {
+    begin_steps(p, part, shared_address(shared), loader);
+    for (int step = part.begin; step < part.end; step++) {
         copies_wait<STAGES - 2>();
         __syncthreads();
-        if (step + STAGES - 1 < end) {
-            uint32_t stage = stages + next_slot * STAGE_BYTES;
-            load_a<A_ROWS, THREADS, PIECES>(p, at, windows, set, stage);
-            load_b<COLUMNS, THREADS>(p, weights, stage + ROWS * STEP_BYTES);
-            next_step(p, at);
-        }
-        copies_commit();
-        uint32_t stage = stages + slot * STAGE_BYTES;
+        copy_ahead(p, part, step, loader);
+        uint32_t stage = loader.stages + loader.slot * step_loader_type::stage_bytes;
         multiply_step<ARITHMETIC, A, B>(stage, stage + ROWS * STEP_BYTES, warp_row, warp_column, sums);
-        if (ARITHMETIC == CUDA_EXACT && (step - begin) % STEPS_A_SUM == STEPS_A_SUM - 1)
+        if (ARITHMETIC == CUDA_EXACT && (step - part.begin) % STEPS_A_SUM == STEPS_A_SUM - 1)
             move_sums<A * 2 * B * 4>(&sums[0][0][0], &total[0][0][0]);
-        slot = slot + 1 == STAGES ? 0 : slot + 1;
-        next_slot = next_slot + 1 == STAGES ? 0 : next_slot + 1;
+        turn_stages(loader);
     }
     if (ARITHMETIC == CUDA_EXACT)
         move_sums<A * 2 * B * 4>(&sums[0][0][0], &total[0][0][0]);
@@ -159,13 +134,7 @@ __global__ __launch_bounds__(ROWS / WARP_ROWS * (COLUMNS / WARP_COLUMNS) * 32,
         for (int j = 0; j < 2 * B; j++)
             put_fragment(tile, sum_pitch<COLUMNS>::value, warp_row + 16 * i, warp_column + 8 * j,
                          ARITHMETIC == CUDA_EXACT ? total[i][j] : sums[i][j]);
-    if (p.split > 1)
-        cluster_barrier();
-    else
-        __syncthreads();
-    store_tile<element, ROWS, COLUMNS, THREADS>(p, tile, rank, first_row, set, first_output);
-    if (p.split > 1) /* nobody leaves while others read its sums */
-        cluster_barrier();
+    store_tile<element, ROWS, COLUMNS, THREADS>(p, part, tile);
 }
 
 /* Rows of the table of kernels. speed: see gemm_tile. */
