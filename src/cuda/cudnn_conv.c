@@ -316,11 +316,6 @@ void cudnn_conv_describe(const struct cudnn_conv *conv, enum cudnn_direction dir
     }
 }
 
-size_t cudnn_session_workspace(const struct cudnn_session *session)
-{
-    return session->workspace_bytes;
-}
-
 #else
 
 dla_status cudnn_session_open(enum cuda_arithmetic arithmetic, bool exact, cudaStream_t stream, struct cudnn_session **session)
@@ -359,9 +354,4 @@ void cudnn_conv_describe(const struct cudnn_conv *conv, enum cudnn_direction dir
     snprintf(text, size, "built without cuDNN");
 }
 
-size_t cudnn_session_workspace(const struct cudnn_session *session)
-{
-    (void)session;
-    return 0;
-}
 #endif

@@ -33,6 +33,5 @@ void cudnn_session_run(struct cudnn_session *session, const struct cudnn_conv_ca
 
 /* In words: "algorithm 1, 12 MB", or why there is none. */
 void cudnn_conv_describe(const struct cudnn_conv *conv, enum cudnn_direction direction, char *text, size_t size);
-size_t cudnn_session_workspace(const struct cudnn_session *session);
 
 #endif
