@@ -24,8 +24,9 @@ Runner = Callable[[], torch.Tensor]
 
 TYPES = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
-# Of the largest logit, against PyTorch's float32 answer on the CPU: what rounding on the way through a hundred layers may cost.
-TOLERANCE = {"float32": 1e-3, "tf32": 1e-1, "float16": 1e-1, "bfloat16": 5e-1}
+# Of the largest logit, against PyTorch's float32 answer on the CPU: what rounding on the way through a hundred layers may cost. These
+# networks are untrained, which makes them sensitive: PyTorch's own float16 was off by up to 0.15.
+TOLERANCE = {"float32": 1e-3, "tf32": 2.5e-1, "float16": 2.5e-1, "bfloat16": 5e-1}
 
 CAPTURE_WARM_RUNS = 3   # before a graph is captured: kernels are loaded and chosen, TorchScript compiles what it has seen run twice
 SLOT_RUNS_MIN, SLOT_RUNS_MAX = 3, 200

@@ -157,7 +157,7 @@ static int rows_of(const struct conv_shape *s)
 static double estimate(const struct conv_shape *s, const struct product *p, const struct cuda_device *device, const struct gemm_tile *tile,
                        int split)
 {
-    const double step_latency = 150.0, launch = 2500.0, join = 1200.0; /* nanoseconds */
+    const double step_latency = 150.0, launch = 2500.0, join = 600.0 + 100.0 * split; /* nanoseconds */
     double blocks = (double)divide_up(rows_of(s), tile->rows) * p->sets * divide_up(p->set_outputs, tile->columns) * split;
     double places = (double)device->multiprocessors * tile->blocks, waves = (double)divide_up((int)blocks, (int)places);
     double crowd = blocks < places ? blocks / device->multiprocessors : tile->blocks; /* blocks that share a multiprocessor */

@@ -58,7 +58,7 @@ struct gemm_tile {
     int blocks;                /* that fit a multiprocessor, as far as shared memory goes */
     bool hopper;               /* only for compute capability 9.0: warpgroup products */
     bool pieces;               /* for sources that lie at multiples of 8 bytes, not all of 16: a Res2Net's slices of 28 halves */
-    double speed;              /* multiply-adds a nanosecond and multiprocessor, roughly: for estimates */
+    double speed;              /* multiply-adds a nanosecond and multiprocessor, on an H200 with many steps: for estimates */
 };
 
 #ifdef __cplusplus
