@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_OPTIONS = 64, MAX_CHOICES = 16, CHOICE_TEXT = 256 };
+enum { MAX_OPTIONS = 128, MAX_CHOICES = 16, CHOICE_TEXT = 256 };
 
 static size_t option_count(const struct command *command)
 {
