@@ -469,7 +469,7 @@ static void check_variant(struct conv_fixture *f, const struct cuda_conv_kernel 
     printf("FAULT %s: off by %.2e of %.3g, worst at y %lld x %lld channel %d of image %lld; %lld of %lld elements NaN, %lld foreign bytes "
            "written\n",
            where, relative, d.largest, (long long)(d.pixel / s->out_width % s->out_height), (long long)(d.pixel % s->out_width), d.channel,
-           (long long)(d.pixel / s->out_width / s->out_height), (long long)d.missing, (long long)(f->out_pixels * s->out_channels),
+           (long long)(d.pixel / s->out_width / s->out_height), (long long)d.missing, (long long)f->out_pixels * s->out_channels,
            (long long)d.foreign);
 }
 

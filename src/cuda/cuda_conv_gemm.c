@@ -10,6 +10,7 @@
 #include "cuda/gemm_pack.h"
 #include "cuda/gemm_params.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -159,9 +160,10 @@ static double estimate(const struct conv_shape *s, const struct product *p, cons
 {
     const double step_latency = 150.0, launch = 2500.0, join = 600.0 + 100.0 * split; /* nanoseconds */
     double blocks = (double)divide_up(rows_of(s), tile->rows) * p->sets * divide_up(p->set_outputs, tile->columns) * split;
-    double places = (double)device->multiprocessors * tile->blocks, waves = (double)divide_up((int)blocks, (int)places);
+    double places = (double)device->multiprocessors * tile->blocks, waves = ceil(blocks / places);
     double crowd = blocks < places ? blocks / device->multiprocessors : tile->blocks; /* blocks that share a multiprocessor */
-    double products = (double)tile->rows * tile->columns * (STEP_BYTES / p->element_bytes) / tile->speed * (crowd > 1.0 ? crowd : 1.0);
+    int depth = STEP_BYTES / p->element_bytes;
+    double products = (double)tile->rows * tile->columns * depth / tile->speed * (crowd > 1.0 ? crowd : 1.0);
     double step = products > step_latency ? products : step_latency;
 
     return launch + waves * (divide_up(p->steps, split) * step + (split > 1 ? join : 0.0));

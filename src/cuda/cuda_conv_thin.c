@@ -101,7 +101,7 @@ static void name_variant(const struct cuda_conv_call *call, const struct cuda_de
 static const struct thin_kernel *any_kernel(const struct cuda_conv_call *call)
 {
     const struct cuda_device boundless = {.shared_bytes = SIZE_MAX};
-    const struct thin_kernel *list[2];
+    const struct thin_kernel *list[2] = {NULL};
 
     (void)list_kernels(call, &boundless, list);
     return list[0];

@@ -53,14 +53,15 @@ static int runs_of(const struct cuda_step *step)
 cudaError_t cuda_plan_time_launches(struct cuda_plan *cuda, const struct cuda_step *step, double *seconds)
 {
     int runs = runs_of(step);
+    double together = 0.0;
     cudaGraphExec_t graph = NULL;
     cudaError_t error = cuda_plan_record(cuda, step, runs, &graph);
 
     if (error == cudaSuccess)
-        error = time_graph(cuda, graph, 1, seconds);
+        error = time_graph(cuda, graph, 1, &together);
     if (graph)
         (void)cudaGraphExecDestroy(graph);
-    *seconds /= runs;
+    *seconds = together / runs;
     return error;
 }
 
@@ -127,11 +128,11 @@ static dla_status remember_variant(const struct cuda_plan *cuda, const struct cu
 /* Times the variants of a step alone, but for hopeless ones. */
 static dla_status measure_variants(struct cuda_plan *cuda, struct cuda_step *step)
 {
-    double times[CANDIDATES];
+    double times[CANDIDATES] = {0.0};
     int count = step->kernel->variants(&step->conv, &cuda->device);
 
     for (int i = 0; i < count; i++) {
-        double seconds;
+        double seconds = 0.0;
         if (step->kernel->cost
             && step->kernel->cost(&step->conv, &cuda->device, i) > hopeless * step->kernel->cost(&step->conv, &cuda->device, 0))
             continue;
@@ -241,7 +242,7 @@ dla_status cuda_plan_choose_variants(struct cuda_plan *cuda)
         struct cuda_step *step = &cuda->steps[i];
         if (step->kernel)
             step->kernel->name_variant(&step->conv, &cuda->device, step->variant, step->name, sizeof step->name);
-        if (step->candidate_count > 0)
+        if (step->kernel && step->candidate_count > 0)
             status = remember_variant(cuda, step, &times);
     }
     kernel_times_save(&times);
