@@ -59,8 +59,9 @@ struct cuda_plan {
 
 /* ---- pass_cuda.c ---- */
 
-/* Which stream every step runs in, and which steps wait for which. */
-dla_status cuda_plan_order(struct cuda_plan *cuda);
+/* Which stream every step runs in, and which steps wait for which; then the events that they wait for. */
+void cuda_plan_order(struct cuda_plan *cuda);
+dla_status cuda_plan_make_events(struct cuda_plan *cuda);
 
 /* Records `count` runs of one step, or, with NULL, of the pass from the inputs' float32 on the device to the outputs'. */
 cudaError_t cuda_plan_record(struct cuda_plan *cuda, const struct cuda_step *step, int count, cudaGraphExec_t *graph);

@@ -53,7 +53,7 @@ static int last_conflict(const struct cuda_plan *cuda, int step, int stream)
     return NO_STEP;
 }
 
-dla_status cuda_plan_order(struct cuda_plan *cuda)
+void cuda_plan_order(struct cuda_plan *cuda)
 {
     const struct plan *plan = cuda->plan;
     bool two = (int64_t)plan->options.batch * plan->options.height * plan->options.width <= most_pixels;
@@ -75,16 +75,21 @@ dla_status cuda_plan_order(struct cuda_plan *cuda)
         step->stream = stream;
         tail[stream] = i;
         int other = last[1 - stream];
-        if (other > waited[stream]) {
+        if (other > waited[stream])
             step->waits_for = waited[stream] = other;
-            struct cuda_step *before = &cuda->steps[other];
-            dla_status status =
-                before->ended ? DLA_OK : cuda_status(cudaEventCreateWithFlags(&before->ended, cudaEventDisableTiming), "make an event");
-            if (status != DLA_OK)
-                return status;
-        }
     }
-    return DLA_OK;
+}
+
+dla_status cuda_plan_make_events(struct cuda_plan *cuda)
+{
+    cudaError_t error = cudaSuccess;
+
+    for (int i = 0; i < cuda->plan->step_count && error == cudaSuccess; i++) {
+        int before = cuda->steps[i].waits_for;
+        if (before != NO_STEP && !cuda->steps[before].ended)
+            error = cudaEventCreateWithFlags(&cuda->steps[before].ended, cudaEventDisableTiming);
+    }
+    return cuda_status(error, "make an event");
 }
 
 /* ---- the pass ---------------------------------------------------------------------------------------------------------- */

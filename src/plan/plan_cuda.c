@@ -312,6 +312,7 @@ static dla_status build(struct cuda_plan *cuda, const struct bound_weights *weig
         else
             prepare_map(cuda, &plan->steps[i], &cuda->steps[i]);
     }
+    cuda_plan_order(cuda);
     choose_kernels(cuda);
     size_weights(cuda);
     if ((status = cuda_allocate(cuda->weight_bytes + 1, "packed weights", &packed)) != DLA_OK)
@@ -319,7 +320,7 @@ static dla_status build(struct cuda_plan *cuda, const struct bound_weights *weig
     cuda->weights = packed;
     point_to_weights(cuda);
     if ((status = upload_weights(cuda, weights)) != DLA_OK || (status = make_borders(cuda)) != DLA_OK
-        || (status = cuda_plan_order(cuda)) != DLA_OK || (status = cuda_plan_choose_variants(cuda)) != DLA_OK)
+        || (status = cuda_plan_make_events(cuda)) != DLA_OK || (status = cuda_plan_choose_variants(cuda)) != DLA_OK)
         return status;
     return cuda_status(cuda_plan_record(cuda, NULL, 1, &cuda->graph), "record the network for the GPU");
 }
