@@ -211,7 +211,10 @@ static dla_status upload_weights(struct cuda_plan *cuda, const struct bound_weig
     dla_status status = job.packed && job.scales ? DLA_OK : status_out_of_memory(cuda->weight_bytes, "packed weights");
     if (status == DLA_OK) {
         thread_pool_run(plan->pool, pack_task, &job, plan->step_count);
-        status = cuda_status(cudaMemcpy(cuda->weights, job.packed, cuda->weight_bytes, cudaMemcpyHostToDevice), "copy weights to the GPU");
+        cudaError_t error = cudaMemcpy(cuda->weights, job.packed, cuda->weight_bytes, cudaMemcpyHostToDevice);
+        if (error == cudaSuccess) /* the copy may still be under way, and our streams do not wait for the default one */
+            error = cudaStreamSynchronize(NULL);
+        status = cuda_status(error, "copy weights to the GPU");
     }
     memory_free(job.packed);
     memory_free(job.scales);
