@@ -30,7 +30,7 @@ __attribute__((format(printf, 2, 3))) static void cuda_expect(bool holds, const 
 }
 
 /* A call that must work; false: it did not, and what follows makes no sense. */
-static bool cuda_works(dla_status status, const char *what)
+static inline bool cuda_works(dla_status status, const char *what)
 {
     cuda_expect(status == DLA_OK, "%s: %s", what, status == DLA_OK ? "" : dla_error_message());
     return status == DLA_OK;
