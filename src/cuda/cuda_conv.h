@@ -27,6 +27,21 @@ enum cuda_arithmetic {
     CUDA_BRAIN       /* bfloat16 maps and weights */
 };
 
+static inline enum cuda_arithmetic cuda_arithmetic_of(dla_precision precision)
+{
+    switch (precision) {
+    case DLA_PRECISION_TF32:
+        return CUDA_TF32;
+    case DLA_PRECISION_FLOAT16:
+        return CUDA_HALF;
+    case DLA_PRECISION_BFLOAT16:
+        return CUDA_BRAIN;
+    case DLA_PRECISION_FLOAT32:
+    default:
+        return CUDA_EXACT;
+    }
+}
+
 static inline enum cuda_format cuda_arithmetic_format(enum cuda_arithmetic arithmetic)
 {
     return arithmetic == CUDA_HALF ? CUDA_FLOAT16 : arithmetic == CUDA_BRAIN ? CUDA_BFLOAT16 : CUDA_FLOAT32;
@@ -36,7 +51,7 @@ struct cuda_conv_call {
     const struct conv_shape *shape;
     enum cuda_arithmetic arithmetic;
     struct cuda_view sources[CONV_MAX_SOURCES];
-    const void *packed;            /* device: what cuda_conv_pack wrote */
+    const void *packed;            /* device: what the kernel's pack wrote */
     const float *bias;             /* device: (out_channels) */
     struct cuda_view residual;     /* data NULL: none. May be `out` itself */
     struct cuda_view out;

@@ -5,7 +5,7 @@
 #include "cpu/peak.h"
 #include "measure/benchmark.h"
 #include "measure/samples.h"
-#include "tasks/device.h"
+#include "plan/device.h"
 
 #include <math.h>
 

@@ -11,6 +11,7 @@
  * The reference plan shares nothing.
  */
 #include "base/status.h"
+#include "plan/device.h"
 #include "plan/plan_cuda.h"
 #include "plan/steps.h"
 
@@ -86,7 +87,7 @@ static int pixel_stride(const struct plan *plan, value like, int channels)
     bool is_input = plan->graph->nodes[like].op == OP_INPUT;
 
     if (plan_is_on_cuda(plan)) {
-        int unit = CUDA_PIXEL_BYTES / (int)plan_element_bytes(plan);
+        int unit = CUDA_PIXEL_BYTES / (int)precision_bytes(plan->options.precision);
         return is_input ? (channels + unit - 1) / unit * unit : channels;
     }
     return !is_input && channels % ALIAS_FLOATS == 0 && !plan->options.reference ? channels + PAD_FLOATS : channels;
@@ -224,7 +225,7 @@ static void find_lifetimes(struct plan *plan)
         block->first_step = READ_BY_CALLER;
         block->last_step = -1;
         block->bytes = (size_t)plan->options.batch * (size_t)block->height * (size_t)block->width * (size_t)block->pixel_stride
-                       * plan_element_bytes(plan);
+                       * precision_bytes(plan->options.precision);
         block->bytes = (block->bytes + BLOCK_ALIGNMENT - 1) / BLOCK_ALIGNMENT * BLOCK_ALIGNMENT;
     }
     for (int i = 0; i < plan->graph->input_count; i++)

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "plan/device.h"
 #include "plan/plan_cuda.h"
 #include "plan/steps.h"
 
@@ -144,12 +145,6 @@ static dla_status check_options(const struct graph *graph, const struct plan_opt
         return status_set(DLA_ERROR_ARGUMENT, "a batch of %d images; 1 to %d are possible", options->batch, PLAN_MAX_BATCH);
     if (options->threads < 1 || options->threads > 1024)
         return status_set(DLA_ERROR_ARGUMENT, "%d threads; 1 to 1024 are possible", options->threads);
-    if (options->device != DLA_DEVICE_CPU && options->device != DLA_DEVICE_CUDA)
-        return status_set(DLA_ERROR_ARGUMENT, "device %d; it is DLA_DEVICE_CPU or DLA_DEVICE_CUDA", (int)options->device);
-    if (options->precision < DLA_PRECISION_FLOAT32 || options->precision > DLA_PRECISION_BFLOAT16)
-        return status_set(DLA_ERROR_ARGUMENT, "precision %d; DLA_PRECISION_FLOAT32 to DLA_PRECISION_BFLOAT16 are possible", (int)options->precision);
-    if (options->device == DLA_DEVICE_CPU && options->precision != DLA_PRECISION_FLOAT32)
-        return status_set(DLA_ERROR_UNSUPPORTED, "the CPU computes in float32 alone; other precisions need a GPU");
     if (!isa_is_available(options->isa))
         return status_set(DLA_ERROR_UNSUPPORTED, "this processor has no %s", isa_name(options->isa));
     if (output_count < 1)
@@ -157,7 +152,7 @@ static dla_status check_options(const struct graph *graph, const struct plan_opt
     for (int i = 0; i < output_count; i++)
         if (outputs[i] < 0 || outputs[i] >= graph->node_count)
             return status_set(DLA_ERROR_ARGUMENT, "output %d is no value of the graph", i);
-    return DLA_OK;
+    return device_check(options->device, options->precision);
 }
 
 static dla_status build_on_cpu(struct plan *plan, const struct bound_weights *weights)

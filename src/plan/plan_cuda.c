@@ -16,21 +16,6 @@
 
 enum { ALIGNMENT = 256 };
 
-static enum cuda_arithmetic arithmetic_of(dla_precision precision)
-{
-    switch (precision) {
-    case DLA_PRECISION_TF32:
-        return CUDA_TF32;
-    case DLA_PRECISION_FLOAT16:
-        return CUDA_HALF;
-    case DLA_PRECISION_BFLOAT16:
-        return CUDA_BRAIN;
-    case DLA_PRECISION_FLOAT32:
-    default:
-        return CUDA_EXACT;
-    }
-}
-
 static size_t align_up(size_t size)
 {
     return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -335,7 +320,7 @@ dla_status cuda_plan_create(struct plan *plan, const struct bound_weights *weigh
     if (!cuda)
         return status_out_of_memory(sizeof *cuda, "a plan");
     cuda->plan = plan;
-    cuda->arithmetic = arithmetic_of(plan->options.precision);
+    cuda->arithmetic = cuda_arithmetic_of(plan->options.precision);
     cuda->format = cuda_arithmetic_format(cuda->arithmetic);
     plan->cuda = cuda; /* plan_destroy frees it, whatever comes */
     dla_status status = build(cuda, weights);

@@ -1,8 +1,8 @@
 /* plan_cuda.h - a plan's other executor: the same steps on the same places, in the memory of a GPU.
  *
  * Made after steps are lowered, located and placed. It chooses a kernel for every step (by estimate, by remembered times, or by
- * measuring), packs and uploads the weights, and records the whole pass as a CUDA graph, so that a run is one launch. In a build
- * without CUDA every one of these says so.
+ * measuring), packs and uploads the weights, and records the whole pass as a CUDA graph, so that a run is one launch. A build
+ * without CUDA makes no plan for a GPU (device.h), so there these are never called.
  */
 #ifndef DLA_PLAN_PLAN_CUDA_H
 #define DLA_PLAN_PLAN_CUDA_H
@@ -37,13 +37,11 @@ double cuda_plan_peak_gflops(const struct cuda_plan *cuda);
 
 #else
 
-#include "base/status.h"
-
 static inline dla_status cuda_plan_create(struct plan *plan, const struct bound_weights *weights)
 {
     (void)plan;
     (void)weights;
-    return status_set(DLA_ERROR_UNSUPPORTED, "this build has no CUDA: configure with -DDLA_CUDA=ON, or stay on the CPU");
+    return DLA_ERROR_UNSUPPORTED;
 }
 
 static inline void cuda_plan_destroy(struct cuda_plan *cuda)

@@ -1,5 +1,6 @@
 /* report.c - what a plan decided, and how long each of its steps takes. */
 #include "base/clock.h"
+#include "plan/device.h"
 #include "plan/plan_cuda.h"
 #include "plan/steps.h"
 
@@ -20,7 +21,7 @@ struct plan_step_report plan_step_report(const struct plan *plan, int index)
     const struct step *step = &plan->steps[index];
     const struct map_call *map = &step->map;
     struct plan_step_report report = {.name = step->name, .op = step->op, .kernel = op_name(step->op)};
-    double images = plan->options.batch, bytes = (double)plan_element_bytes(plan);
+    double images = plan->options.batch, bytes = (double)precision_bytes(plan->options.precision);
 
     if (step->op == OP_CONV2D) {
         const struct conv_shape *s = &step->shape;

@@ -83,12 +83,6 @@ static inline bool plan_is_on_cuda(const struct plan *plan)
     return plan->options.device == DLA_DEVICE_CUDA;
 }
 
-/* Bytes of an element of a map. */
-static inline size_t plan_element_bytes(const struct plan *plan)
-{
-    return plan->options.precision == DLA_PRECISION_FLOAT16 || plan->options.precision == DLA_PRECISION_BFLOAT16 ? 2 : sizeof(float);
-}
-
 void plan_run_step(struct plan *plan, int index);
 
 /* lower.c: fuses nodes to steps. */

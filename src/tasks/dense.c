@@ -13,7 +13,7 @@
 #include "base/status.h"
 #include "image/preprocess.h"
 #include "image/resize.h"
-#include "tasks/device.h"
+#include "plan/device.h"
 
 #include <math.h>
 #include <string.h>

@@ -11,7 +11,6 @@
 #include "base/options.h"
 #include "base/status.h"
 #include "plan/plan.h"
-#include "tasks/device.h"
 #include "tasks/model.h"
 
 #include <string.h>
@@ -51,7 +50,7 @@ static dla_status read_options(const dla_model *model, const dla_session_options
         options->height = model->preprocessing.size;
     if (options->width == 0)
         options->width = model->preprocessing.size;
-    return device_check(options->device, options->precision);
+    return DLA_OK;
 }
 
 static dla_status describe_map(dla_session *session, const struct graph *graph, const struct map_size *sizes, value v, const char *name,

@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "net/network.h"
-#include "tasks/device.h"
+#include "plan/device.h"
 #include "train/starting_weights.h"
 
 #include <errno.h>

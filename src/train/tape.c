@@ -1,6 +1,7 @@
 /* tape.c - making a tape: kernels, packed weights' places, memory. */
 #include "base/memory.h"
 #include "base/status.h"
+#include "plan/device.h"
 #include "train/tape_steps.h"
 
 #include <string.h>
@@ -259,7 +260,7 @@ void tape_on_gradients(struct tape *tape, gradients_ready *ready, void *context)
 
 struct tape_memory tape_memory(const struct tape *tape)
 {
-    int64_t element = (int64_t)tape_element_bytes(tape);
+    int64_t element = (int64_t)precision_bytes(tape->options.precision);
     struct tape_memory memory = {.bytes = tape->block_floats * element, .kept = tape->kept_floats * element};
     for (int i = 0; i < tape->buffer_count; i++) {
         const struct buffer *b = &tape->buffers[i];

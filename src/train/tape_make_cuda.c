@@ -250,10 +250,6 @@ static dla_status make_convs(struct cuda_tape *g)
 dla_status cuda_tape_create(const struct graph *graph, struct parameter_block *parameters, const struct tape_options *options, bool average,
                             struct cuda_tape **tape)
 {
-    static const enum cuda_arithmetic arithmetics[] = {[DLA_PRECISION_FLOAT32] = CUDA_EXACT,
-                                                       [DLA_PRECISION_TF32] = CUDA_TF32,
-                                                       [DLA_PRECISION_FLOAT16] = CUDA_HALF,
-                                                       [DLA_PRECISION_BFLOAT16] = CUDA_BRAIN};
     struct cuda_device device;
     dla_status status = cuda_device_open(&device);
     if (status != DLA_OK)
@@ -264,7 +260,7 @@ dla_status cuda_tape_create(const struct graph *graph, struct parameter_block *p
     if (g == NULL)
         return status_out_of_memory(sizeof *g, "training on the GPU");
     g->device = device;
-    g->arithmetic = arithmetics[options->precision];
+    g->arithmetic = cuda_arithmetic_of(options->precision);
     g->format = cuda_arithmetic_format(g->arithmetic);
     status = tape_create(graph, parameters, NULL, options, &g->tape);
     if (status == DLA_OK && (g->steps = memory_allocate_zeroed((size_t)g->tape->step_count, sizeof *g->steps)) == NULL)

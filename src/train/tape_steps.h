@@ -125,13 +125,6 @@ struct tape {
     double pack_ms; /* of the last forward pass */
 };
 
-/* Bytes of an element of a map. */
-static inline size_t tape_element_bytes(const struct tape *tape)
-{
-    dla_precision precision = tape->options.precision;
-    return precision == DLA_PRECISION_FLOAT16 || precision == DLA_PRECISION_BFLOAT16 ? 2 : sizeof(float);
-}
-
 /* Pixels of a value's map, all images together, and views of it. */
 int64_t value_pixels(const struct tape *tape, value v);
 struct map_view value_map(const struct tape *tape, value v);

@@ -1,5 +1,5 @@
 /* device.c - see device.h. */
-#include "tasks/device.h"
+#include "plan/device.h"
 #include "base/status.h"
 #if DLA_HAVE_CUDA
 #include "cuda/cuda_device.h"
