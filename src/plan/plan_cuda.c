@@ -426,13 +426,15 @@ dla_status cuda_plan_time_step(struct cuda_plan *cuda, int step, double *seconds
     return cuda_status(cuda_plan_time_launches(cuda, &cuda->steps[step], seconds), "time a step on the GPU");
 }
 
-/* FLOPs a cycle of one multiprocessor: of float32's own units, or of the tensor cores with float32 sums (vendor's figures). */
+/* FLOPs a cycle of one multiprocessor: of float32's own units, or of the tensor cores with float32 sums (vendor's figures). 0: not known,
+ * as of the tensor cores of 8.6 and 8.9, which do half as many in a GeForce as in a card for servers, and of what is newer than 9.0. */
 static double flops_a_cycle(const struct cuda_device *device, enum cuda_arithmetic arithmetic)
 {
-    double half = device->major == 8 && device->minor == 0 ? 2048.0 : device->major == 8 ? 512.0 : 4096.0;
+    bool ampere = device->major == 8 && device->minor == 0, hopper = device->major == 9;
+    double half = ampere ? 2048.0 : hopper ? 4096.0 : 0.0;
 
     if (arithmetic == CUDA_EXACT)
-        return device->major == 8 && device->minor == 0 ? 128.0 : 256.0;
+        return ampere ? 128.0 : device->major <= 9 ? 256.0 : 0.0;
     return arithmetic == CUDA_TF32 ? half / 2.0 : half;
 }
 
