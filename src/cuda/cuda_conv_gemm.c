@@ -37,11 +37,6 @@ struct variant {
     double cost;
 };
 
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
 static const struct gemm_tile *tiles_of(enum cuda_arithmetic arithmetic, int *count)
 {
     switch (arithmetic) {

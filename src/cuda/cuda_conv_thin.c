@@ -13,11 +13,6 @@ enum {
     SMALLEST_MAP = 14 /* side of the result: of a smaller one too much of a tile would be empty */
 };
 
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
 static int element_bytes(const struct cuda_conv_call *call)
 {
     return (int)cuda_format_bytes(cuda_arithmetic_format(call->arithmetic));
