@@ -12,6 +12,7 @@
 #include "train/checkpoint.h"
 #include "train/dense_task.h"
 #include "train/loader.h"
+#include "train/optimiser.h"
 #include "train/recipe.h"
 #include "train/reducer.h"
 #include "train/run_log.h"
@@ -92,6 +93,15 @@ void run_request(struct run *run, int64_t number);
 enum { RUN_AHEAD = LOADER_DEPTH - 1 };
 /* Loss and share of what is right, over all ranks. */
 dla_status run_step(struct run *run, double *loss, double *top1);
+/* What a step takes from the options, wherever it is computed: the share of an image in its blend by mixup (1: no blend); how the coming
+ * update changes the weights; and whether a loss is a number, an error where not. */
+struct run_update {
+    struct optimiser_options sgd;
+    float rate, average_decay;
+};
+float run_blend_share(const struct run *run, int64_t number);
+struct run_update run_next_update(const struct run *run);
+dla_status run_check_loss(const struct run *run, double loss);
 /* Brings the state's blocks up to date, before they are read. */
 dla_status run_fetch_state(struct run *run);
 

@@ -5,14 +5,9 @@
  */
 #include "train/run.h"
 
-#include "base/status.h"
 #include "net/network.h"
 #include "train/dense_loss.h"
-#include "train/optimiser.h"
 #include "train/tape_cuda.h"
-
-#include <inttypes.h>
-#include <math.h>
 
 dla_status run_cuda_fetch_state(struct run *run)
 {
@@ -73,7 +68,7 @@ static dla_status begin_pass(struct run *run, int64_t number)
 {
     const dla_train_options *o = run->options;
     float scale = 1.0f / (float)o->accumulate;
-    float share = o->mixup > 0.0 ? (float)beta_draw(o->mixup, stream_key(run, STREAM_MIXUP, (uint64_t)number)) : 1.0f;
+    float share = run_blend_share(run, number);
     struct cuda_tape_loss loss = {.share = share, .smoothing = (float)o->label_smoothing, .scale = scale};
     dla_status status = cuda_tape_waiting(run->gpu) == 0 ? load(run, number) : DLA_OK;
     if (status == DLA_OK)
@@ -91,20 +86,12 @@ static dla_status finish_pass(struct run *run, int64_t number, double *loss, dou
     double count = is_dense(run) ? run->pixel_counts[number % 2] : run->batch;
     *loss += result.loss / run->options->accumulate;
     *top1 += count > 0.0 ? (double)result.correct / count / run->options->accumulate : 0.0;
-    if (status == DLA_OK && !isfinite(result.loss))
-        return status_set(DLA_ERROR_ARGUMENT,
-                          "the loss is not a number any more at step %" PRId64
-                          "; the checkpoints in %s are from before: a smaller --lr helps",
-                          run->state.step + 1, run->options->output);
-    return status;
+    return status == DLA_OK ? run_check_loss(run, result.loss) : status;
 }
 
 dla_status run_cuda_step(struct run *run, double *loss, double *top1)
 {
     const dla_train_options *o = run->options;
-    struct optimiser_options sgd = {.momentum = (float)o->momentum, .nesterov = o->nesterov, .weight_decay = (float)o->weight_decay};
-    sgd.decay_norm_and_bias = o->decay_norm_and_bias;
-    sgd.rate_scale = run->rate_scale;
     dla_status status = run_prepare_tape(run);
     if (status == DLA_OK)
         status = cuda_tape_clear_gradients(run->gpu);
@@ -118,8 +105,7 @@ dla_status run_cuda_step(struct run *run, double *loss, double *top1)
     }
     if (status != DLA_OK)
         return status;
+    struct run_update update = run_next_update(run);
     run->state.step++;
-    float decay = (float)fmin(o->ema, (double)run->state.step / ((double)run->state.step + 50.0));
-    float rate = (float)learning_rate(o, run->state.step - 1, run->identity.steps, run->identity.epoch_steps);
-    return cuda_tape_update(run->gpu, &sgd, rate, o->clip, decay);
+    return cuda_tape_update(run->gpu, &update.sgd, update.rate, o->clip, update.average_decay);
 }

@@ -4,7 +4,6 @@
 #include "base/status.h"
 #include "train/dense_loss.h"
 #include "train/loss.h"
-#include "train/optimiser.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -31,6 +30,33 @@ void run_request(struct run *run, int64_t number)
     loader_request(run->loader, run->indices, run->keys, run_step_size(run, number / o->accumulate));
 }
 
+float run_blend_share(const struct run *run, int64_t number)
+{
+    double mixup = run->options->mixup;
+    return mixup > 0.0 ? (float)beta_draw(mixup, stream_key(run, STREAM_MIXUP, (uint64_t)number)) : 1.0f;
+}
+
+struct run_update run_next_update(const struct run *run)
+{
+    const dla_train_options *o = run->options;
+    double steps = (double)run->state.step + 1.0;
+    struct run_update update = {.rate = (float)learning_rate(o, run->state.step, run->identity.steps, run->identity.epoch_steps)};
+    update.average_decay = (float)fmin(o->ema, steps / (steps + 50.0));
+    update.sgd = (struct optimiser_options){.momentum = (float)o->momentum, .nesterov = o->nesterov, .weight_decay = (float)o->weight_decay};
+    update.sgd.decay_norm_and_bias = o->decay_norm_and_bias;
+    update.sgd.rate_scale = run->rate_scale;
+    return update;
+}
+
+dla_status run_check_loss(const struct run *run, double loss)
+{
+    if (isfinite(loss))
+        return DLA_OK;
+    return status_set(DLA_ERROR_ARGUMENT,
+                      "the loss is not a number any more at step %" PRId64 "; the checkpoints in %s are from before: a smaller --lr helps",
+                      run->state.step + 1, run->options->output);
+}
+
 /* Fills the tape's input; with mixup every image is blended with the one at the mirrored place of the batch. */
 static void fill_input(struct run *run, const struct loaded_batch *batch, int64_t number, struct loss_targets *targets)
 {
@@ -42,7 +68,7 @@ static void fill_input(struct run *run, const struct loaded_batch *batch, int64_
         memcpy(input, batch->inputs, (size_t)(floats * run->batch) * sizeof(float));
         return;
     }
-    float share = (float)beta_draw(o->mixup, stream_key(run, STREAM_MIXUP, (uint64_t)number));
+    float share = run_blend_share(run, number);
     for (int i = 0; i < run->batch; i++) {
         int other = run->comm->size > 1 ? run->batch + i : run->batch - 1 - i;
         const float *a = batch->inputs + i * floats, *b = batch->inputs + other * floats;
@@ -127,11 +153,8 @@ dla_status run_step(struct run *run, double *loss, double *top1)
         struct hits hits = is_dense(run) ? take_pixel_loss(run, batch) : take_class_loss(run, &targets);
         *loss += hits.loss / o->accumulate;
         *top1 += hits.top1 / o->accumulate;
-        if (!isfinite(*loss))
-            return comm_agree(run->comm, status_set(DLA_ERROR_ARGUMENT,
-                                                    "the loss is not a number any more at step %" PRId64
-                                                    "; the checkpoints in %s are from before: a smaller --lr helps",
-                                                    run->state.step + 1, o->output));
+        if ((status = run_check_loss(run, *loss)) != DLA_OK)
+            return comm_agree(run->comm, status);
         if (pass == o->accumulate - 1) {
             reducer_begin(&reducer);
             tape_on_gradients(run->tape, run->comm->size > 1 ? reducer_ready : NULL, &reducer);
@@ -142,13 +165,10 @@ dla_status run_step(struct run *run, double *loss, double *top1)
     reducer_end(&reducer);
     if (o->clip > 0.0)
         clip_gradients(parameters, run->gradients, o->clip);
-    struct optimiser_options sgd = {.momentum = (float)o->momentum, .nesterov = o->nesterov, .weight_decay = (float)o->weight_decay};
-    sgd.decay_norm_and_bias = o->decay_norm_and_bias;
-    sgd.rate_scale = run->rate_scale;
-    optimiser_step(&sgd, run->pool, parameters, run->state.velocity, run->gradients,
-                   (float)learning_rate(o, run->state.step, run->identity.steps, run->identity.epoch_steps));
-    run->state.step++;
+    struct run_update update = run_next_update(run);
+    optimiser_step(&update.sgd, run->pool, parameters, run->state.velocity, run->gradients, update.rate);
     if (run->state.average)
-        average_weights(parameters, run->state.average, (float)fmin(o->ema, (double)run->state.step / ((double)run->state.step + 50.0)));
+        average_weights(parameters, run->state.average, update.average_decay);
+    run->state.step++;
     return DLA_OK;
 }
