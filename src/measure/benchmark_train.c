@@ -2,43 +2,18 @@
  *
  * A step is what dla_train does between two batches: forward, loss, backward, the optimiser. Reading and augmenting photographs,
  * which dla_train does beside it, is not part of it. By definition a step takes three times the FLOPs of a pass: a convolution's
- * result, the gradient of its input, the gradient of its weights. On a GPU the next batch's way into its memory, which goes on beside the
- * step, is part of it.
+ * result, the gradient of its input, the gradient of its weights.
  */
 #include "base/memory.h"
 #include "base/status.h"
-#include "measure/benchmark.h"
+#include "measure/benchmark_train.h"
 #include "net/network.h"
 #include "train/loss.h"
-#include "train/optimiser.h"
 #include "train/recipe.h"
-#include "train/tape.h"
-#if DLA_HAVE_CUDA
-#include "train/tape_cuda.h"
-#endif
 
 #include <string.h>
 
-static const float rate = 0.001f; /* so small that the weights stay in range */
-static const struct optimiser_options optimiser = {.momentum = 0.9f, .weight_decay = 1e-4f};
-
 enum { STEP_FLOPS_PER_MAC = 6 }; /* three products, each a multiplication and an addition */
-
-struct training {
-    dla_network *network;
-    struct thread_pool *pool;
-    struct parameter_block parameters;
-    struct tape *tape;
-#if DLA_HAVE_CUDA
-    struct cuda_tape *gpu; /* instead of tape */
-    dla_status failure;    /* of a step there */
-#endif
-    float *velocity, *gradients; /* blocks of the parameters' order */
-    float *input;                /* (batch, height, width, channels) */
-    int64_t input_floats;
-    int *labels; /* (batch) */
-    int batch, classes;
-};
 
 static void step(void *context)
 {
@@ -51,53 +26,24 @@ static void step(void *context)
     cross_entropy(t->batch, t->classes, tape_output(t->tape, NULL), &(struct loss_targets){.a = t->labels}, 1.0f,
                   tape_output_gradient(t->tape), &correct);
     tape_backward(t->tape, t->gradients);
-    optimiser_step(&optimiser, t->pool, &t->parameters, t->velocity, t->gradients, rate);
-}
-
-#if DLA_HAVE_CUDA
-static void step_on_gpu(void *context)
-{
-    struct training *t = context;
-    struct cuda_tape_result result;
-    dla_status status = t->failure;
-
-    if (status == DLA_OK && cuda_tape_waiting(t->gpu) == 0)
-        status = cuda_tape_load(t->gpu, t->input, t->labels, NULL);
-    if (status == DLA_OK)
-        status = cuda_tape_clear_gradients(t->gpu);
-    if (status == DLA_OK)
-        status = cuda_tape_forward(t->gpu, 0, 1.0f);
-    if (status == DLA_OK)
-        status = cuda_tape_class_loss(t->gpu, &(struct cuda_tape_loss){.share = 1.0f, .scale = 1.0f});
-    if (status == DLA_OK)
-        status = cuda_tape_backward(t->gpu);
-    if (status == DLA_OK)
-        status = cuda_tape_load(t->gpu, t->input, t->labels, NULL);
-    if (status == DLA_OK)
-        status = cuda_tape_result(t->gpu, &result);
-    if (status == DLA_OK)
-        status = cuda_tape_update(t->gpu, &optimiser, rate, 0.0, 0.0f);
-    t->failure = status;
-}
-#endif
-
-static dla_status make_tape(const struct tape_options *options, struct training *t)
-{
-#if DLA_HAVE_CUDA
-    if (options->device == DLA_DEVICE_CUDA)
-        return cuda_tape_create(&t->network->graph, &t->parameters, options, false, &t->gpu);
-#endif
-    return tape_create(&t->network->graph, &t->parameters, t->pool, options, &t->tape);
+    optimiser_step(&t->optimiser, t->pool, &t->parameters, t->velocity, t->gradients, t->rate);
 }
 
 static dla_status prepare(const dla_architecture *architecture, const dla_benchmark_options *options, enum isa isa, struct training *t)
 {
     struct tape_options tape = {
-        .batch = options->batch, .height = options->height, .width = options->width, .isa = isa, .exact = options->exact};
+        .batch = options->batch,
+        .height = options->height,
+        .width = options->width,
+        .isa = isa,
+        .exact = options->exact,
+        .device = options->device,
+        .precision = options->precision,
+    };
     dla_status status;
 
-    tape.device = options->device;
-    tape.precision = options->precision;
+    t->optimiser = (struct optimiser_options){.momentum = 0.9f, .weight_decay = 1e-4f};
+    t->rate = 0.001f; /* so small that the weights stay in range */
     t->batch = options->batch;
     t->classes = architecture->num_classes;
     if ((status = dla_network_create(architecture, &t->network)) != DLA_OK
@@ -105,7 +51,9 @@ static dla_status prepare(const dla_architecture *architecture, const dla_benchm
         || (status = parameter_block_create(&t->network->graph, &t->parameters)) != DLA_OK)
         return status;
     initialise_parameters(&t->parameters, DLA_INITIALISATION_AUTHORS, 1);
-    if ((status = make_tape(&tape, t)) != DLA_OK)
+    status = options->device == DLA_DEVICE_CUDA ? training_cuda_prepare(t, &tape)
+                                                : tape_create(&t->network->graph, &t->parameters, t->pool, &tape, &t->tape);
+    if (status != DLA_OK)
         return status;
     t->input_floats = (int64_t)options->batch * options->height * options->width * architecture->in_channels;
     t->velocity = allocate_floats(t->parameters.floats);
@@ -127,27 +75,12 @@ static void release(struct training *t)
     memory_free(t->gradients);
     memory_free(t->input);
     memory_free(t->labels);
-#if DLA_HAVE_CUDA
-    cuda_tape_destroy(t->gpu);
-#endif
+    training_cuda_release(t);
     tape_destroy(t->tape);
     parameter_block_free(&t->parameters);
     thread_pool_destroy(t->pool);
     dla_network_destroy(t->network);
 }
-
-#if DLA_HAVE_CUDA
-/* The first step, in which cuDNN chooses, is not measured. */
-static dla_status measure_on_gpu(struct training *t, const dla_benchmark_options *options, double gflop, struct benchmark *made)
-{
-    made->public.activation_bytes = (size_t)cuda_tape_memory(t->gpu).bytes;
-    step_on_gpu(t);
-    dla_status status = t->failure;
-    if (status == DLA_OK)
-        status = benchmark_time(made, &(struct benchmark_machine){0}, step_on_gpu, t, gflop, options->seconds);
-    return status == DLA_OK ? t->failure : status;
-}
-#endif
 
 static dla_status measure(struct training *t, const dla_benchmark_options *options, enum isa isa, struct benchmark *made)
 {
@@ -158,10 +91,8 @@ static dla_status measure(struct training *t, const dla_benchmark_options *optio
         return status;
     double gflop = STEP_FLOPS_PER_MAC * 1e-9 * (double)census.macs * options->batch;
     made->public.weight_bytes = (size_t)t->parameters.floats * sizeof(float);
-#if DLA_HAVE_CUDA
     if (t->gpu != NULL)
-        return measure_on_gpu(t, options, gflop, made);
-#endif
+        return training_cuda_measure(t, options, gflop, made);
     made->public.activation_bytes = (size_t)tape_memory(t->tape).bytes;
     return benchmark_time(made, &(struct benchmark_machine){.isa = isa, .pool = t->pool}, step, t, gflop, options->seconds);
 }

@@ -2,7 +2,7 @@
  *
  *     run_prepare.c   options checked, data found, network made, weights begun or read, memory taken
  *     run_step.c      one step: batch -> tape forward -> loss -> tape backward -> optimiser -> averaged weights
- *     run_cuda.c      the same on a GPU, where weights, momentum and averages then are; only in builds with CUDA
+ *     run_cuda.c      the same on a GPU, where weights, momentum and averages then are (run_cuda.h)
  *     train.c         the loop over steps and epochs, validation, files
  */
 #ifndef DLA_TRAIN_RUN_H
@@ -104,14 +104,5 @@ struct run_update run_next_update(const struct run *run);
 dla_status run_check_loss(const struct run *run, double loss);
 /* Brings the state's blocks up to date, before they are read. */
 dla_status run_fetch_state(struct run *run);
-
-/* run_cuda.c; in builds without CUDA options are refused before these are called. */
-#if DLA_HAVE_CUDA
-dla_status run_cuda_prepare_tape(struct run *run, const struct tape_options *options);
-struct tape_memory run_cuda_tape_memory(const struct run *run);
-dla_status run_cuda_step(struct run *run, double *loss, double *top1);
-dla_status run_cuda_fetch_state(struct run *run);
-void run_cuda_destroy(struct run *run);
-#endif
 
 #endif

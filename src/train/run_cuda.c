@@ -3,7 +3,7 @@
  * The GPU works on batch n while the host waits for the loader and brings batch n + 1 into its memory; the host waits for the GPU once a
  * pass, for the loss. Weights, momentum and averages stay there until somebody here wants to read them.
  */
-#include "train/run.h"
+#include "train/run_cuda.h"
 
 #include "net/network.h"
 #include "train/dense_loss.h"
@@ -21,7 +21,6 @@ void run_cuda_destroy(struct run *run)
     run->gpu = NULL;
 }
 
-/* For another size of images the state moves to a new tape. */
 dla_status run_cuda_prepare_tape(struct run *run, const struct tape_options *options)
 {
     struct run_state *s = &run->state;

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "net/network.h"
 #include "plan/device.h"
+#include "train/run_cuda.h"
 #include "train/starting_weights.h"
 
 #include <errno.h>
@@ -221,25 +222,17 @@ dla_status run_prepare_tape(struct run *run)
     tape.precision = o->precision;
     if ((run->tape || run->gpu) && run->tape_size == size)
         return DLA_OK;
-#if DLA_HAVE_CUDA
-    if (is_on_gpu(run)) {
-        run->tape_size = size;
+    run->tape_size = size;
+    if (is_on_gpu(run))
         return run_cuda_prepare_tape(run, &tape);
-    }
-#endif
     tape_destroy(run->tape);
     run->tape = NULL;
-    run->tape_size = size;
     return tape_create(&run->network->graph, &run->state.parameters, run->pool, &tape, &run->tape);
 }
 
 struct tape_memory run_tape_memory(const struct run *run)
 {
-#if DLA_HAVE_CUDA
-    if (is_on_gpu(run))
-        return run_cuda_tape_memory(run);
-#endif
-    return tape_memory(run->tape);
+    return is_on_gpu(run) ? run_cuda_tape_memory(run) : tape_memory(run->tape);
 }
 
 int run_loaded_images(const struct run *run)
@@ -277,9 +270,7 @@ void run_destroy(struct run *run)
     run_log_close(run->log);
     loader_destroy(run->loader);
     photo_cache_close(run->disk);
-#if DLA_HAVE_CUDA
     run_cuda_destroy(run);
-#endif
     tape_destroy(run->tape);
     thread_pool_destroy(run->pool);
     parameter_block_free(&run->state.parameters);

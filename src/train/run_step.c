@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "train/dense_loss.h"
 #include "train/loss.h"
+#include "train/run_cuda.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -118,12 +119,7 @@ static struct hits take_class_loss(struct run *run, const struct loss_targets *t
 
 dla_status run_fetch_state(struct run *run)
 {
-#if DLA_HAVE_CUDA
-    if (is_on_gpu(run))
-        return run_cuda_fetch_state(run);
-#endif
-    (void)run;
-    return DLA_OK;
+    return is_on_gpu(run) ? run_cuda_fetch_state(run) : DLA_OK;
 }
 
 dla_status run_step(struct run *run, double *loss, double *top1)
@@ -131,10 +127,8 @@ dla_status run_step(struct run *run, double *loss, double *top1)
     const dla_train_options *o = run->options;
     struct parameter_block *parameters = &run->state.parameters;
     *loss = *top1 = 0.0;
-#if DLA_HAVE_CUDA
     if (is_on_gpu(run))
         return run_cuda_step(run, loss, top1);
-#endif
     dla_status status = run_prepare_tape(run);
     struct reducer reducer = {.comm = run->comm, .parameters = parameters, .gradients = run->gradients, .frozen = run->frozen};
     memset(run->gradients, 0, (size_t)parameters->floats * sizeof(float));
