@@ -110,17 +110,7 @@ static cudaError_t run(const struct cuda_conv_call *call, const struct cuda_devi
 
     (void)device;
     (void)variant;
-    switch (cuda_arithmetic_format(call->arithmetic)) {
-    case CUDA_FLOAT32:
-        reference_kernel<float><<<blocks, BLOCK, 0, stream>>>(*s, *call);
-        break;
-    case CUDA_FLOAT16:
-        reference_kernel<__half><<<blocks, BLOCK, 0, stream>>>(*s, *call);
-        break;
-    case CUDA_BFLOAT16:
-        reference_kernel<__nv_bfloat16><<<blocks, BLOCK, 0, stream>>>(*s, *call);
-        break;
-    }
+    FOR_ELEMENT(cuda_arithmetic_format(call->arithmetic), (reference_kernel<T><<<blocks, BLOCK, 0, stream>>>(*s, *call)));
     return cudaGetLastError();
 }
 

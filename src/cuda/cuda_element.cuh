@@ -2,6 +2,8 @@
 #ifndef DLA_CUDA_CUDA_ELEMENT_CUH
 #define DLA_CUDA_CUDA_ELEMENT_CUH
 
+#include "cuda/cuda_view.h"
+
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -35,5 +37,20 @@ static __device__ __forceinline__ void element_from_float(float x, __nv_bfloat16
 {
     *to = __float2bfloat16_rn(x);
 }
+
+/* Expands statement for each format; T is the element that it is compiled for. */
+#define FOR_ELEMENT(format, statement)                                                                      \
+    do {                                                                                                     \
+        if ((format) == CUDA_FLOAT32) {                                                                      \
+            typedef float T;                                                                                 \
+            statement;                                                                                       \
+        } else if ((format) == CUDA_FLOAT16) {                                                               \
+            typedef __half T;                                                                                \
+            statement;                                                                                       \
+        } else {                                                                                             \
+            typedef __nv_bfloat16 T;                                                                         \
+            statement;                                                                                       \
+        }                                                                                                    \
+    } while (0)
 
 #endif

@@ -419,17 +419,7 @@ template <typename T, enum operation OPERATION> static void launch_widest(const 
 
 template <enum operation OPERATION> static void launch_format(const struct cuda_map_call *c, cudaStream_t stream)
 {
-    switch (c->format) {
-    case CUDA_FLOAT32:
-        launch_widest<float, OPERATION>(c, stream);
-        break;
-    case CUDA_FLOAT16:
-        launch_widest<__half, OPERATION>(c, stream);
-        break;
-    case CUDA_BFLOAT16:
-        launch_widest<__nv_bfloat16, OPERATION>(c, stream);
-        break;
-    }
+    FOR_ELEMENT(c->format, (launch_widest<T, OPERATION>(c, stream)));
 }
 
 void cuda_max_pool(const struct cuda_map_call *call, cudaStream_t stream)
@@ -494,34 +484,14 @@ template <typename T> static void launch_widest_global_average(const struct cuda
 
 void cuda_global_average_pool(const struct cuda_map_call *call, cudaStream_t stream)
 {
-    switch (call->format) {
-    case CUDA_FLOAT32:
-        launch_widest_global_average<float>(call, stream);
-        break;
-    case CUDA_FLOAT16:
-        launch_widest_global_average<__half>(call, stream);
-        break;
-    case CUDA_BFLOAT16:
-        launch_widest_global_average<__nv_bfloat16>(call, stream);
-        break;
-    }
+    FOR_ELEMENT(call->format, (launch_widest_global_average<T>(call, stream)));
 }
 
 void cuda_log_softmax(const struct cuda_map_call *call, cudaStream_t stream)
 {
     unsigned blocks = divide_up((int64_t)call->batch * call->out_height * call->out_width, WARPS);
 
-    switch (call->format) {
-    case CUDA_FLOAT32:
-        start(log_softmax_kernel<float>, dim3(blocks), BLOCK, stream, *call);
-        break;
-    case CUDA_FLOAT16:
-        start(log_softmax_kernel<__half>, dim3(blocks), BLOCK, stream, *call);
-        break;
-    case CUDA_BFLOAT16:
-        start(log_softmax_kernel<__nv_bfloat16>, dim3(blocks), BLOCK, stream, *call);
-        break;
-    }
+    FOR_ELEMENT(call->format, (start(log_softmax_kernel<T>, dim3(blocks), BLOCK, stream, *call)));
 }
 
 /* Four elements at a time: 16 bytes on the float32 side. */
@@ -538,17 +508,7 @@ static void launch_pad(const float *in, int64_t pixels, int channels, enum cuda_
 void cuda_pad_channels(const float *in, int64_t pixels, int channels, enum cuda_format format, struct cuda_view out, int padded,
                        cudaStream_t stream)
 {
-    switch (format) {
-    case CUDA_FLOAT32:
-        launch_pad<float>(in, pixels, channels, format, &out, padded, stream);
-        break;
-    case CUDA_FLOAT16:
-        launch_pad<__half>(in, pixels, channels, format, &out, padded, stream);
-        break;
-    case CUDA_BFLOAT16:
-        launch_pad<__nv_bfloat16>(in, pixels, channels, format, &out, padded, stream);
-        break;
-    }
+    FOR_ELEMENT(format, (launch_pad<T>(in, pixels, channels, format, &out, padded, stream)));
 }
 
 template <typename T>
@@ -563,15 +523,5 @@ static void launch_to_float(const struct cuda_view *in, enum cuda_format format,
 
 void cuda_to_float(enum cuda_format format, struct cuda_view in, int64_t pixels, int channels, float *out, cudaStream_t stream)
 {
-    switch (format) {
-    case CUDA_FLOAT32:
-        launch_to_float<float>(&in, format, pixels, channels, out, stream);
-        break;
-    case CUDA_FLOAT16:
-        launch_to_float<__half>(&in, format, pixels, channels, out, stream);
-        break;
-    case CUDA_BFLOAT16:
-        launch_to_float<__nv_bfloat16>(&in, format, pixels, channels, out, stream);
-        break;
-    }
+    FOR_ELEMENT(format, (launch_to_float<T>(&in, format, pixels, channels, out, stream)));
 }

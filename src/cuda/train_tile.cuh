@@ -8,7 +8,6 @@
 #define DLA_CUDA_TRAIN_TILE_CUH
 
 #include "cuda/cuda_element.cuh"
-#include "cuda/cuda_view.h"
 
 #include <stdint.h>
 
@@ -91,19 +90,7 @@ template <typename T, int V> static __device__ __forceinline__ void store(T *to,
 #define ELEMENTS(T, view) static_cast<T *>((view).data), (view).pixel_stride
 
 /* Expands statement for each format and vector; T and V are what it is compiled for. */
-#define FOR_FORMAT(format, vectors, statement)                                                              \
-    do {                                                                                                     \
-        if ((format) == CUDA_FLOAT32) {                                                                      \
-            typedef float T;                                                                                 \
-            FOR_VECTOR(vectors, statement);                                                                  \
-        } else if ((format) == CUDA_FLOAT16) {                                                               \
-            typedef __half T;                                                                                \
-            FOR_VECTOR(vectors, statement);                                                                  \
-        } else {                                                                                             \
-            typedef __nv_bfloat16 T;                                                                         \
-            FOR_VECTOR(vectors, statement);                                                                  \
-        }                                                                                                    \
-    } while (0)
+#define FOR_FORMAT(format, vectors, statement) FOR_ELEMENT(format, FOR_VECTOR(vectors, statement))
 #define FOR_VECTOR(vectors, statement)                                                                      \
     do {                                                                                                     \
         if (vectors) {                                                                                       \
