@@ -8,6 +8,7 @@
 #include "cpu/map.h"
 #include "cuda/cuda_conv.h"
 #include "cuda/cuda_map.h"
+#include "pseudo_random.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -28,13 +29,6 @@ static const double rounding[FORMATS] = {[CUDA_FLOAT32] = 0.0, [CUDA_FLOAT16] = 
 static struct cuda_device device;
 static cudaStream_t stream;
 static struct thread_pool *pool;
-
-/* Deterministic values around zero; the same on every machine. */
-static float pseudo_random(uint32_t *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return (float)(int32_t)(*state >> 8) / (float)(1 << 23) - 1.0f;
-}
 
 static float rounded(enum cuda_format format, float value)
 {

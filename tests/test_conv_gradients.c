@@ -1,6 +1,8 @@
 /* The gradients of a convolution: the reference agrees with numerical differentiation of the forward reference, every
  * kernel that this processor can run agrees with the reference, and the result is the same for any number of threads. */
+#include "conv_case.h"
 #include "cpu/training.h"
+#include "pseudo_random.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -11,13 +13,7 @@
 
 #include <cmocka.h>
 
-struct gradient_case {
-    int batch, height, width, in, out, kernel, stride, dilation, groups; /* 0: 1 */
-    float magnitude;                                                     /* of the input; the gradient makes up for it. 0: both about 1 */
-    const char *why;
-};
-
-static const struct gradient_case awkward[] = {
+static const struct conv_case awkward[] = {
     {.height = 7, .width = 5, .in = 3, .out = 16, .kernel = 7, .why = "the photograph: taps of a row merged"},
     {.batch = 2, .height = 33, .width = 17, .in = 3, .out = 17, .kernel = 7, .why = "the photograph, an output tail of one"},
     {.batch = 3, .height = 9, .width = 10, .in = 16, .out = 16, .kernel = 3, .why = "one vector of output channels"},
@@ -92,12 +88,6 @@ static const struct gradient_case awkward[] = {
 };
 enum { CASE_COUNT = sizeof awkward / sizeof awkward[0] };
 
-static float pseudo_random(uint32_t *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return (float)(int32_t)(*state >> 8) / (float)(1 << 23) - 1.0f;
-}
-
 static float *random_floats(int64_t count, uint32_t seed)
 {
     float *values = aligned_alloc(64, (size_t)(count * (int64_t)sizeof(float) + 63) / 64 * 64);
@@ -105,27 +95,6 @@ static float *random_floats(int64_t count, uint32_t seed)
     for (int64_t i = 0; i < count; i++)
         values[i] = pseudo_random(&seed);
     return values;
-}
-
-static int one(int n)
-{
-    return n ? n : 1;
-}
-
-static struct conv_shape shape_of(const struct gradient_case *c)
-{
-    struct conv_shape s = {
-        .batch = one(c->batch), .in_height = c->height, .in_width = c->width, .in_channels = c->in, .out_channels = c->out};
-    s.kernel = c->kernel;
-    s.stride = one(c->stride);
-    s.dilation = one(c->dilation);
-    s.groups = one(c->groups);
-    s.padding = s.dilation * (s.kernel - 1) / 2;
-    s.out_height = (s.in_height + 2 * s.padding - s.dilation * (s.kernel - 1) - 1) / s.stride + 1;
-    s.out_width = (s.in_width + 2 * s.padding - s.dilation * (s.kernel - 1) - 1) / s.stride + 1;
-    s.source_count = 1;
-    s.source_channels[0] = s.in_channels;
-    return s;
 }
 
 /* Maps with distance between pixels, so that a kernel that forgets the stride is found; the gap holds a mark. */
@@ -138,9 +107,9 @@ struct problem {
     float *in, *weight, *out_gradient;
 };
 
-static struct problem problem_of(const struct gradient_case *c)
+static struct problem problem_of(const struct conv_case *c)
 {
-    struct problem p = {.shape = shape_of(c)};
+    struct problem p = {.shape = conv_case_shape(c)};
     const struct conv_shape *s = &p.shape;
     p.in_stride = s->in_channels + GAP;
     p.out_stride = s->out_channels + GAP;

@@ -1,7 +1,8 @@
 /* Every convolution kernel that this processor can run agrees with the reference, also where tiles, vectors, groups and
  * several sources do not divide the sizes; and the map functions likewise. */
-#include "cpu/conv.h"
+#include "conv_case.h"
 #include "cpu/map.h"
+#include "pseudo_random.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -11,14 +12,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-struct conv_case {
-    int batch, height, width, in, out, kernel, stride, dilation, groups;
-    int sources[CONV_MAX_SOURCES]; /* channels of each; none: a single source */
-    float magnitude;               /* of the maps, every third pixel of which is then 0; weights make up for it. 0: all about 1 */
-    bool residual, in_place, no_relu;
-    const char *why;
-};
 
 static const struct conv_case awkward[] = {
     {.height = 7, .width = 7, .in = 512, .out = 512, .kernel = 3, .residual = true, .why = "one and a half Winograd tiles, many channels"},
@@ -151,13 +144,6 @@ static const struct conv_case awkward[] = {
     {.height = 64, .width = 210, .in = 16, .out = 32, .kernel = 3, .stride = 2, .why = "large map, stride 2"},
 };
 
-/* Deterministic values around zero; the same on every machine. */
-static float pseudo_random(uint32_t *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return (float)(int32_t)(*state >> 8) / (float)(1 << 23) - 1.0f;
-}
-
 static float *random_floats(int64_t count, uint32_t seed)
 {
     float *values = malloc((size_t)count * sizeof *values);
@@ -173,34 +159,6 @@ static void *allocate_aligned(size_t size)
     assert_non_null(memory);
     memset(memory, 0xff, (size + 127) / 64 * 64); /* NaN: what a kernel does not write must not matter */
     return memory;
-}
-
-static struct conv_shape shape_of(const struct conv_case *c)
-{
-    struct conv_shape s = {
-        .batch = c->batch ? c->batch : 1,
-        .in_height = c->height,
-        .in_width = c->width,
-        .in_channels = c->in,
-        .out_channels = c->out,
-        .kernel = c->kernel,
-        .stride = c->stride ? c->stride : 1,
-        .dilation = c->dilation ? c->dilation : 1,
-        .groups = c->groups ? c->groups : 1,
-        .source_count = 1,
-        .source_channels = {c->in},
-    };
-    s.padding = s.dilation * (s.kernel - 1) / 2;
-    if (s.kernel % 2 == 0)
-        s.padding = 0;
-    s.out_height = (s.in_height + 2 * s.padding - s.dilation * (s.kernel - 1) - 1) / s.stride + 1;
-    s.out_width = (s.in_width + 2 * s.padding - s.dilation * (s.kernel - 1) - 1) / s.stride + 1;
-    if (c->sources[0]) {
-        s.source_count = 0;
-        for (int i = 0; c->sources[i]; i++)
-            s.source_channels[s.source_count++] = c->sources[i];
-    }
-    return s;
 }
 
 /* One case with everything that it reads. Every map lies inside a wider one, whose other channels must stay as they are. */
@@ -227,7 +185,7 @@ static void fixture_scale(struct fixture *f, float magnitude)
 
 static struct fixture fixture_create(const struct conv_case *c)
 {
-    struct fixture f = {.shape = shape_of(c), .in_place = c->in_place, .relu = !c->no_relu};
+    struct fixture f = {.shape = conv_case_shape(c), .in_place = c->in_place, .relu = !c->no_relu};
     const struct conv_shape *s = &f.shape;
     int64_t in_pixels = (int64_t)s->batch * s->in_height * s->in_width, out_pixels = (int64_t)s->batch * s->out_height * s->out_width;
     int64_t products = (int64_t)s->in_channels / s->groups * s->kernel * s->kernel;

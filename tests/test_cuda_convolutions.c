@@ -2,20 +2,13 @@
  * sources and views do not divide the sizes.
  *
  * A fault is printed, one line each, and the rest goes on, so that one run tells everything. Skipped (77) where there is no GPU. */
+#include "conv_case.h"
 #include "cuda_maps.h"
 
 enum { ARITHMETICS = 4, MOST_KERNELS = 16 };
 
 static const char *const arithmetic_names[ARITHMETICS] = {
     [CUDA_EXACT] = "exact", [CUDA_TF32] = "tf32", [CUDA_HALF] = "half", [CUDA_BRAIN] = "brain"};
-
-struct conv_case {
-    int batch, height, width, in, out, kernel, stride, dilation, groups;
-    int sources[CONV_MAX_SOURCES]; /* channels of each; none: a single source */
-    enum layout in_layout, out_layout;
-    bool residual, in_place, no_relu;
-    const char *why;
-};
 
 static const struct conv_case conv_cases[] = {
     /* pointwise */
@@ -286,32 +279,6 @@ static const struct conv_case conv_cases[] = {
     {.height = 9, .width = 9, .in = 19, .out = 19, .kernel = 3, .groups = 19, .in_layout = ODD, .out_layout = ODD, .why = "depthwise"},
 };
 
-static struct conv_shape shape_of(const struct conv_case *c)
-{
-    struct conv_shape s = {
-        .batch = c->batch ? c->batch : 1,
-        .in_height = c->height,
-        .in_width = c->width,
-        .in_channels = c->in,
-        .out_channels = c->out,
-        .kernel = c->kernel,
-        .stride = c->stride ? c->stride : 1,
-        .dilation = c->dilation ? c->dilation : 1,
-        .groups = c->groups ? c->groups : 1,
-        .source_count = 1,
-        .source_channels = {c->in},
-    };
-    s.padding = s.kernel % 2 == 0 ? 0 : s.dilation * (s.kernel - 1) / 2;
-    s.out_height = (s.in_height + 2 * s.padding - s.dilation * (s.kernel - 1) - 1) / s.stride + 1;
-    s.out_width = (s.in_width + 2 * s.padding - s.dilation * (s.kernel - 1) - 1) / s.stride + 1;
-    if (c->sources[0]) {
-        s.source_count = 0;
-        for (int i = 0; c->sources[i]; i++)
-            s.source_channels[s.source_count++] = c->sources[i];
-    }
-    return s;
-}
-
 /* One case in one format. */
 struct conv_fixture {
     const struct conv_case *c;
@@ -355,7 +322,7 @@ static void conv_fixture_expect(struct conv_fixture *f, float *const *sources /*
 
 static struct conv_fixture conv_fixture_create(const struct conv_case *c, enum cuda_format format)
 {
-    struct conv_fixture f = {.c = c, .format = format, .shape = shape_of(c)};
+    struct conv_fixture f = {.c = c, .format = format, .shape = conv_case_shape(c)};
     const struct conv_shape *s = &f.shape;
     int64_t in_pixels = (int64_t)s->batch * s->in_height * s->in_width;
     int64_t products = (int64_t)s->in_channels / s->groups * s->kernel * s->kernel;
