@@ -21,18 +21,27 @@ static void update(float *restrict w, float *restrict v, const float *restrict g
     }
 }
 
+float optimiser_rate_scale(const struct optimiser_options *options, const struct parameter *p, int index)
+{
+    return !p->trainable ? 0.0f : options->rate_scale ? options->rate_scale[index] : 1.0f;
+}
+
+float optimiser_decay(const struct optimiser_options *options, const struct parameter *p)
+{
+    return p->kind == PARAMETER_CONV_WEIGHT || options->decay_norm_and_bias ? options->weight_decay : 0.0f;
+}
+
 static void update_task(void *context, int index, int worker)
 {
     const struct job *job = context;
     const struct parameter *p = &job->parameters->graph->parameters[index];
     int64_t offset = job->parameters->offsets[index];
-    float scale = job->options->rate_scale ? job->options->rate_scale[index] : 1.0f;
+    float scale = optimiser_rate_scale(job->options, p, index);
     (void)worker;
-    if (!p->trainable || scale == 0.0f)
+    if (scale == 0.0f)
         return;
-    float decay = p->kind == PARAMETER_CONV_WEIGHT || job->options->decay_norm_and_bias ? job->options->weight_decay : 0.0f;
     update(job->parameters->values + offset, job->velocity + offset, job->gradients + offset, p->elements, job->rate * scale,
-           job->options->momentum, decay, job->options->nesterov);
+           job->options->momentum, optimiser_decay(job->options, p), job->options->nesterov);
 }
 
 void optimiser_step(const struct optimiser_options *options, struct thread_pool *pool, struct parameter_block *parameters, float *velocity,

@@ -18,6 +18,10 @@ struct optimiser_options {
     const float *rate_scale;  /* per parameter of the graph, 0: not trained; NULL: all 1 */
 };
 
+/* What they say of one parameter, `index` of the graph: its share of the learning rate, 0 where it is not trained, and its decay. */
+float optimiser_rate_scale(const struct optimiser_options *options, const struct parameter *p, int index);
+float optimiser_decay(const struct optimiser_options *options, const struct parameter *p);
+
 /* One step; `velocity` and `gradients` are blocks of the parameters' order. */
 void optimiser_step(const struct optimiser_options *options, struct thread_pool *pool, struct parameter_block *parameters, float *velocity,
                     const float *gradients, float rate);

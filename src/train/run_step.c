@@ -43,7 +43,8 @@ struct run_update run_next_update(const struct run *run)
     double steps = (double)run->state.step + 1.0;
     struct run_update update = {.rate = (float)learning_rate(o, run->state.step, run->identity.steps, run->identity.epoch_steps)};
     update.average_decay = (float)fmin(o->ema, steps / (steps + 50.0));
-    update.sgd = (struct optimiser_options){.momentum = (float)o->momentum, .nesterov = o->nesterov, .weight_decay = (float)o->weight_decay};
+    update.sgd =
+        (struct optimiser_options){.momentum = (float)o->momentum, .nesterov = o->nesterov, .weight_decay = (float)o->weight_decay};
     update.sgd.decay_norm_and_bias = o->decay_norm_and_bias;
     update.sgd.rate_scale = run->rate_scale;
     return update;

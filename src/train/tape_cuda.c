@@ -172,7 +172,6 @@ dla_status cuda_tape_pixel_loss(struct cuda_tape *g, const float *class_weights,
     if (!g->has_class_weights)
         status = cuda_tape_copy_in(g, g->class_weights, class_weights, (size_t)call.classes * sizeof(float));
     g->has_class_weights = status == DLA_OK;
-
     if (status != DLA_OK)
         return status;
     cuda_pixel_cross_entropy(&call, g->stream);
@@ -224,7 +223,6 @@ dla_status cuda_tape_backward(struct cuda_tape *g)
 }
 
 dla_status cuda_tape_result(struct cuda_tape *g, struct cuda_tape_result *result)
-
 {
     dla_status status = cuda_tape_copy_out(g, g->host_state, g->state, sizeof *g->state);
     *result = (struct cuda_tape_result){.loss = g->host_state->loss, .correct = g->host_state->correct};
@@ -240,21 +238,20 @@ static dla_status set_optimiser(struct cuda_tape *g, const struct optimiser_opti
 {
     const struct parameter_block *parameters = g->tape->parameters;
     size_t lines = (size_t)parameters->floats / CUDA_LINE;
-    float *rates = memory_allocate_zeroed(2 * lines + 1, sizeof *rates), *decays = rates + lines;
-    dla_status status = DLA_OK;
+    float *rates = memory_allocate_zeroed(2 * lines + 1, sizeof *rates);
     if (rates == NULL)
         return status_out_of_memory(2 * lines * sizeof *rates, "learning rates");
+    float *decays = rates + lines;
     for (int i = 0; i < parameters->graph->parameter_count; i++) {
         const struct parameter *p = &parameters->graph->parameters[i];
-        float rate = !p->trainable ? 0.0f : options->rate_scale ? options->rate_scale[i] : 1.0f;
-        float decay = p->kind == PARAMETER_CONV_WEIGHT || options->decay_norm_and_bias ? options->weight_decay : 0.0f;
+        float rate = optimiser_rate_scale(options, p, i), decay = optimiser_decay(options, p);
         size_t first = (size_t)parameters->offsets[i] / CUDA_LINE, end = first + ((size_t)p->elements + CUDA_LINE - 1) / CUDA_LINE;
         for (size_t line = first; line < end; line++) {
             rates[line] = rate;
             decays[line] = decay;
         }
     }
-    status = cuda_tape_copy_in(g, g->rate_scale, rates, lines * sizeof *rates);
+    dla_status status = cuda_tape_copy_in(g, g->rate_scale, rates, lines * sizeof *rates);
     if (status == DLA_OK)
         status = cuda_tape_copy_in(g, g->decay, decays, lines * sizeof *decays);
     memory_free(rates);
