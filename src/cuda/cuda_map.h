@@ -5,6 +5,7 @@
 #ifndef DLA_CUDA_CUDA_MAP_H
 #define DLA_CUDA_CUDA_MAP_H
 
+#include "cpu/map.h"
 #include "cuda/cuda_view.h"
 
 #include <cuda_runtime_api.h>
@@ -27,6 +28,9 @@ struct cuda_map_call {
     struct cuda_view out;
     bool relu;                           /* add, scale_shift: afterwards */
 };
+
+/* The numbers of a call on the CPU; its memory is not looked at, and that of the result is none. */
+struct cuda_map_call cuda_map_call_of(const struct map_call *call, enum cuda_format format);
 
 typedef void cuda_map_function(const struct cuda_map_call *call, cudaStream_t stream);
 

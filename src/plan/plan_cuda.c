@@ -80,26 +80,9 @@ static cuda_map_function *function_for(enum op op)
 /* The numbers are those of the CPU's call, which plan.c has prepared; the memory is the device's. */
 static void prepare_map(struct cuda_plan *cuda, const struct step *step, struct cuda_step *made)
 {
-    const struct map_call *map = &step->map;
-
-    made->map = (struct cuda_map_call){
-        .format = cuda->format,
-        .batch = map->batch,
-        .channels = map->channels,
-        .in_height = map->in_height,
-        .in_width = map->in_width,
-        .out_height = map->out_height,
-        .out_width = map->out_width,
-        .kernel = map->kernel,
-        .stride = map->stride,
-        .padding = map->padding,
-        .dilation = map->dilation,
-        .in = view(cuda, step->inputs[0].place),
-        .in_channels = map->in_channels,
-        .groups = map->groups,
-        .out = view(cuda, step->out_place),
-        .relu = map->relu,
-    };
+    made->map = cuda_map_call_of(&step->map, cuda->format);
+    made->map.in = view(cuda, step->inputs[0].place);
+    made->map.out = view(cuda, step->out_place);
     if (step->op == OP_ADD)
         made->map.other = view(cuda, step->inputs[1].place);
     if (step->op == OP_SLICE) /* copied in the reference plan alone */

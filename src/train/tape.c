@@ -29,6 +29,28 @@ struct map_view value_gradient(const struct tape *tape, value v)
     return view(tape, tape->backward[v]);
 }
 
+struct map_call tape_map_call(const struct tape *tape, const struct step *step)
+{
+    struct map_call call = {.batch = tape->options.batch, .channels = tape->graph->nodes[step->out].channels};
+    call.in_height = tape->sizes[step->in].height;
+    call.in_width = tape->sizes[step->in].width;
+    call.in_channels = tape->graph->nodes[step->in].channels;
+    call.out_height = tape->sizes[step->out].height;
+    call.out_width = tape->sizes[step->out].width;
+    if (step->kind == STEP_MAX_POOL || step->kind == STEP_AVERAGE_POOL) {
+        call.kernel = step->node->as.pool.kernel;
+        call.stride = step->node->as.pool.stride;
+        call.padding = step->node->as.pool.padding;
+        call.dilation = step->node->as.pool.dilation;
+    } else if (step->kind == STEP_TRANSPOSED_CONV) {
+        call.kernel = step->node->as.conv.kernel;
+        call.stride = step->node->as.conv.stride;
+        call.padding = step->node->as.conv.padding;
+        call.groups = step->node->as.conv.groups;
+    }
+    return call;
+}
+
 bool tape_trains(const struct tape *tape, int parameter)
 {
     return parameter != NO_PARAMETER && tape->graph->parameters[parameter].trainable

@@ -102,18 +102,8 @@ static void conv_backward(struct tape *tape, struct step *step, float *gradients
 
 static struct map_call map_call_of(struct tape *tape, const struct step *step)
 {
-    struct map_call call = {.batch = tape->options.batch, .channels = tape->graph->nodes[step->out].channels, .pool = tape->pool};
-    call.in_height = tape->sizes[step->in].height;
-    call.in_width = tape->sizes[step->in].width;
-    call.in_channels = tape->graph->nodes[step->in].channels;
-    call.out_height = tape->sizes[step->out].height;
-    call.out_width = tape->sizes[step->out].width;
-    if (step->kind == STEP_MAX_POOL || step->kind == STEP_AVERAGE_POOL) {
-        call.kernel = step->node->as.pool.kernel;
-        call.stride = step->node->as.pool.stride;
-        call.padding = step->node->as.pool.padding;
-        call.dilation = step->node->as.pool.dilation;
-    }
+    struct map_call call = tape_map_call(tape, step);
+    call.pool = tape->pool;
     call.in = value_map(tape, step->in);
     if (step->other != NO_VALUE)
         call.other = value_map(tape, step->other);
@@ -137,11 +127,6 @@ static float *depthwise_weights(struct tape *tape, const struct step *step)
 static void transposed_forward(struct tape *tape, const struct step *step)
 {
     struct map_call call = map_call_of(tape, step);
-    const struct conv_params *p = &step->node->as.conv;
-    call.kernel = p->kernel;
-    call.stride = p->stride;
-    call.padding = p->padding;
-    call.groups = p->groups;
     call.weight = depthwise_weights(tape, step);
     tape->maps->transposed_conv(&call);
 }

@@ -130,6 +130,9 @@ int64_t value_pixels(const struct tape *tape, value v);
 struct map_view value_map(const struct tape *tape, value v);
 struct map_view value_gradient(const struct tape *tape, value v);
 
+/* The numbers of a step that is done to maps, for whoever has its memory. */
+struct map_call tape_map_call(const struct tape *tape, const struct step *step);
+
 /* Whether a parameter, or NO_PARAMETER, has a gradient. */
 bool tape_trains(const struct tape *tape, int parameter);
 

@@ -173,24 +173,8 @@ static void norm_backward(struct cuda_tape *g, const struct step *step, const st
 
 static struct cuda_map_call map_call_of(const struct cuda_tape *g, const struct step *step)
 {
-    const struct tape *tape = g->tape;
-    struct cuda_map_call call = {.format = g->format, .batch = tape->options.batch, .channels = channels_of(g, step->out)};
-    call.in_height = tape->sizes[step->in].height;
-    call.in_width = tape->sizes[step->in].width;
-    call.in_channels = channels_of(g, step->in);
-    call.out_height = tape->sizes[step->out].height;
-    call.out_width = tape->sizes[step->out].width;
-    if (step->kind == STEP_MAX_POOL || step->kind == STEP_AVERAGE_POOL) {
-        call.kernel = step->node->as.pool.kernel;
-        call.stride = step->node->as.pool.stride;
-        call.padding = step->node->as.pool.padding;
-        call.dilation = step->node->as.pool.dilation;
-    } else if (step->kind == STEP_TRANSPOSED_CONV) {
-        call.kernel = step->node->as.conv.kernel;
-        call.stride = step->node->as.conv.stride;
-        call.padding = step->node->as.conv.padding;
-        call.groups = step->node->as.conv.groups;
-    }
+    struct map_call numbers = tape_map_call(g->tape, step);
+    struct cuda_map_call call = cuda_map_call_of(&numbers, g->format);
     call.in = map_of(g, step->in);
     if (step->other != NO_VALUE)
         call.other = map_of(g, step->other);
