@@ -4,8 +4,16 @@
 #include "base/status.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { OLDEST_MAJOR = 8 }; /* asynchronous copies, and tensor cores that take TF32 and bfloat16 */
+
+static _Thread_local int chosen_place;
+
+void cuda_device_choose(int place)
+{
+    chosen_place = place;
+}
 
 /* Why the runtime found no driver that it can work with. */
 static dla_status no_driver(cudaError_t error)
@@ -31,19 +39,21 @@ static dla_status open_error(cudaError_t error)
 dla_status cuda_device_open(struct cuda_device *device)
 {
     struct cudaDeviceProp properties;
-    int count = 0;
+    int count = 0, number = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
 
     if (error == cudaSuccess && count == 0)
         error = cudaErrorNoDevice;
-    if (error == cudaSuccess)
-        error = cudaGetDeviceProperties(&properties, 0);
+    if (error == cudaSuccess) {
+        number = chosen_place % count;
+        error = cudaGetDeviceProperties(&properties, number);
+    }
     if (error != cudaSuccess)
         return open_error(error);
     if (properties.major < OLDEST_MAJOR)
         return status_set(DLA_ERROR_UNSUPPORTED, "%.63s has compute capability %d.%d, --device cuda needs %d.0 or newer (Ampere)",
                           properties.name, properties.major, properties.minor, OLDEST_MAJOR);
-    error = cudaSetDevice(0);
+    error = cudaSetDevice(number);
     if (error != cudaSuccess)
         return open_error(error);
 
@@ -55,6 +65,7 @@ dla_status cuda_device_open(struct cuda_device *device)
         .shared_bytes = properties.sharedMemPerBlockOptin,
     };
     snprintf(device->name, sizeof device->name, "%.63s", properties.name);
+    memcpy(device->identity, properties.uuid.bytes, sizeof device->identity);
     return DLA_OK;
 }
 

@@ -24,6 +24,7 @@ struct comm_backend {
 struct comm {
     const struct comm_backend *backend;
     int rank, size;
+    int local_rank; /* among the ranks of this machine */
 };
 
 /* The ranks that mpirun started, or one process alone. DLA_ERROR_UNSUPPORTED under mpirun in a build without MPI. */

@@ -81,6 +81,7 @@ static const struct comm_backend backend = {"MPI", start_sum, progress, finish, 
 dla_status comm_mpi_open(struct comm **comm)
 {
     int initialised, finalised, level;
+    MPI_Comm machine;
     struct comm_mpi *mpi = memory_allocate_zeroed(1, sizeof(*mpi));
     if (mpi == NULL)
         return status_out_of_memory(sizeof(*mpi), "training on several ranks");
@@ -96,6 +97,9 @@ dla_status comm_mpi_open(struct comm **comm)
     MPI_Comm_dup(MPI_COMM_WORLD, &mpi->world);
     MPI_Comm_rank(mpi->world, &mpi->comm.rank);
     MPI_Comm_size(mpi->world, &mpi->comm.size);
+    MPI_Comm_split_type(mpi->world, MPI_COMM_TYPE_SHARED, mpi->comm.rank, MPI_INFO_NULL, &machine);
+    MPI_Comm_rank(machine, &mpi->comm.local_rank);
+    MPI_Comm_free(&machine);
     mpi->comm.backend = &backend;
     *comm = &mpi->comm;
     return DLA_OK;
