@@ -4,7 +4,24 @@
 
 struct norm_case {
     bool relu, residual, fixed, add_in, add_residual, in_place;
+    bool ranks; /* two, with the same map */
 };
+
+/* What two ranks with the same sums have together. */
+static void double_sums(void *context, double *values, int count, cudaStream_t on)
+{
+    double *host = cuda_need(calloc((size_t)count, sizeof(double)));
+    (void)context;
+    must(cudaStreamSynchronize(on), "sums");
+    must(cudaMemcpy(host, values, (size_t)count * sizeof(double), cudaMemcpyDeviceToHost), "copy from the GPU");
+    for (int i = 0; i < count; i++)
+        host[i] *= 2.0;
+    must(cudaMemcpy(values, host, (size_t)count * sizeof(double), cudaMemcpyHostToDevice), "copy to the GPU");
+    must(cudaDeviceSynchronize(), "copy to the GPU");
+    free(host);
+}
+
+static const struct cuda_norm_ranks twice = {.count = 2, .sum = double_sums};
 
 /* All passes beside the definition, in double. */
 static void norm_items(enum cuda_format format, double tolerance, int64_t pixels, int channels, int gap, struct norm_case c,
@@ -12,7 +29,7 @@ static void norm_items(enum cuda_format format, double tolerance, int64_t pixels
 {
     enum { WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR, PARAMETERS };
     const float momentum = 0.1f, epsilon = 1e-5f;
-    double n = (double)pixels;
+    double n = (double)pixels, all = c.ranks ? 2.0 * n : n;
     char text[256];
     if (pixels == 1) /* x - mean is 0 times 1 / sqrt(epsilon), of which 316 x - 316 mean is left */
         tolerance = fmax(tolerance, 1e-4);
@@ -46,6 +63,8 @@ static void norm_items(enum cuda_format format, double tolerance, int64_t pixels
     call.gradient_of_x = kept + 4 * channels;
     call.gradient_constant = kept + 5 * channels;
     call.sums = sums;
+    if (c.ranks)
+        call.ranks = &twice;
     cuda_norm_forward(&call, false, stream);
     float *first = read_view(format, out.view, pixels, channels);
 
@@ -60,7 +79,7 @@ static void norm_items(enum cuda_format format, double tolerance, int64_t pixels
             if (c.fixed)
                 *statistics[k] = (double)*running;
             else
-                *running = (float)(0.9 * (double)*running + 0.1 * *statistics[k] * (k && n > 1.0 ? n / (n - 1.0) : 1.0));
+                *running = (float)(0.9 * (double)*running + 0.1 * *statistics[k] * (k && all > 1.0 ? all / (all - 1.0) : 1.0));
         }
         double inverse = 1.0 / sqrt(variance + (double)epsilon), weight = (double)parameters[ch], scale = weight * inverse;
         double sum = 0.0, product = 0.0;
@@ -142,6 +161,8 @@ static void norms(void)
         {.relu = true, .residual = true, .in_place = true},
         {.residual = true, .add_residual = true, .add_in = true},
         {.relu = true, .residual = true, .fixed = true, .add_residual = true},
+        {.relu = true, .in_place = true, .ranks = true},
+        {.residual = true, .fixed = true, .ranks = true},
     };
     char what[128];
     for (int f = 0; f < FORMATS; f++)
@@ -256,10 +277,11 @@ static void elements_of(int f, int s)
     expect_close(bias, expected, channels, 1e-5, text);
     free_twin(&to);
 
+    int64_t before = s % 2 ? 3 * pixels : 0; /* pixels of other ranks */
     to = random_twin(format, pixels, channels, gap, 16);
-    cuda_drop(format, pixels, channels, to.view, 17, 0.3, stream);
+    cuda_drop(format, before, pixels, channels, to.view, 17, 0.3, stream);
     for (int64_t i = 0; i < pixels * channels; i++)
-        to.host[i] *= counter_uniform(17, (uint64_t)i) < 0.3 ? 0.0f : (float)(1.0 / 0.7);
+        to.host[i] *= counter_uniform(17, (uint64_t)(before * channels + i)) < 0.3 ? 0.0f : (float)(1.0 / 0.7);
     snprintf(text, sizeof text, "dropout, %s", what);
     expect_twin(&to, tolerance, text);
     free_twin(&to);

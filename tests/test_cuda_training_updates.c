@@ -14,21 +14,23 @@ static struct cuda_step_state read_state(const struct cuda_step_state *state)
     return host;
 }
 
-static void class_losses(int f, int rows, int classes, bool mixed)
+/* partners: the other labels stand behind the rows' own. */
+static void class_losses(int f, int rows, int classes, bool mixed, bool partners)
 {
     enum cuda_format format = formats[f].format;
     struct cuda_step_state start = {.loss_scale = 8.0f, .factor = 0.125f, .take = 1};
     struct twin logits = random_twin(format, rows, classes, 3, 51), gradient = make_twin(format, rows, classes, 0, NULL);
-    int *labels = cuda_need(calloc((size_t)rows, sizeof(int))), *others = cuda_need(calloc((size_t)rows, sizeof(int))), correct = 0;
-    for (int i = 0; i < rows; i++)
+    int *labels = cuda_need(calloc(2 * (size_t)rows, sizeof(int))), *others = cuda_need(calloc((size_t)rows, sizeof(int))), correct = 0;
+    for (int i = 0; i < 2 * rows; i++)
         labels[i] = (int)(counter_uniform(52, (uint64_t)i) * classes);
     for (int i = 0; i < rows; i++)
-        others[i] = labels[rows - 1 - i];
+        others[i] = labels[partners ? rows + i : rows - 1 - i];
     struct cuda_step_state *state = to_device(&start, sizeof start);
     struct loss_targets targets = {.a = labels, .b = mixed ? others : NULL, .share = 0.7f, .smoothing = 0.1f};
     struct cuda_loss_call call = {.format = format, .rows = rows, .classes = classes, .logits = logits.view, .gradient = gradient.view};
-    call.labels = to_device(labels, (size_t)rows * sizeof(int));
+    call.labels = to_device(labels, 2 * (size_t)rows * sizeof(int));
     call.mixed = mixed;
+    call.partners = partners;
     call.share = 0.7f;
     call.smoothing = 0.1f;
     call.scale = 0.5f;
@@ -39,7 +41,8 @@ static void class_losses(int f, int rows, int classes, bool mixed)
     double expected = cross_entropy(rows, classes, logits.host, &targets, 0.5f * start.loss_scale, gradient.host, &correct);
     struct cuda_step_state end = read_state(state);
     char what[128];
-    snprintf(what, sizeof what, "cross-entropy, %d rows of %d classes, %s%s", rows, classes, formats[f].name, mixed ? ", mixed" : "");
+    snprintf(what, sizeof what, "cross-entropy, %d rows of %d classes, %s%s%s", rows, classes, formats[f].name, mixed ? ", mixed" : "",
+             partners ? " with partners" : "");
     cuda_expect(fabs(end.loss - expected) <= 1e-9 * expected, "%s: loss %.12g, expected %.12g", what, end.loss, expected);
     cuda_expect(end.correct == correct, "%s: %lld right, expected %d", what, (long long)end.correct, correct);
     expect_twin(&gradient, formats[f].tolerance, what);
@@ -99,10 +102,11 @@ static void losses(void)
 {
     for (int f = 0; f < FORMATS; f++) {
         for (int mixed = 0; mixed < 2; mixed++) {
-            class_losses(f, 5, 3, mixed);
-            class_losses(f, 64, 1000, mixed);
-            class_losses(f, 300, 10, mixed);
+            class_losses(f, 5, 3, mixed, false);
+            class_losses(f, 64, 1000, mixed, false);
+            class_losses(f, 300, 10, mixed, false);
         }
+        class_losses(f, 65, 11, true, true);
         pixel_losses(f, 3, 2);
         pixel_losses(f, 5000, 19);
         pixel_losses(f, 300000, 2);
@@ -196,23 +200,67 @@ static void blends(void)
 {
     for (int f = 0; f < FORMATS; f++)
         for (int e = 0; e < 2; e++)
-            for (int mixed = 0; mixed < 2; mixed++) {
+            for (int mixed = 0; mixed < 3; mixed++) {
                 enum { BATCH = 5 };
+                bool partners = mixed == 2;
                 int elements = e ? 3 * 13 * 7 : 4 * 999;
                 float share = mixed ? 0.3f : 1.0f;
-                struct twin in = random_twin(CUDA_FLOAT32, BATCH, elements, 0, 71),
+                struct twin in = random_twin(CUDA_FLOAT32, 2 * BATCH, elements, 0, 71),
                             out = make_twin(formats[f].format, BATCH, elements, 0, NULL);
-                cuda_blend_images(formats[f].format, BATCH, elements, in.view.data, share, out.view.data, stream);
-                for (int i = 0; i < BATCH * elements; i++)
-                    out.host[i] = share * in.host[i] + (1.0f - share) * in.host[(BATCH - 1 - i / elements) * elements + i % elements];
+                cuda_blend_images(formats[f].format, BATCH, elements, in.view.data, partners, share, out.view.data, stream);
+                for (int i = 0; i < BATCH * elements; i++) {
+                    int image = i / elements, other = partners ? BATCH + image : BATCH - 1 - image;
+                    out.host[i] = share * in.host[i] + (1.0f - share) * in.host[other * elements + i % elements];
+                }
                 expect_twin(&out, formats[f].tolerance, "blended images");
                 free_twin(&in);
                 free_twin(&out);
             }
 }
 
+/* Statistics of three ranks, one after the other, and what stands beside them in the block. */
+static void statistics(void)
+{
+    enum { LINES = 1000, COUNT = LINES * CUDA_LINE, CARRIED = 77, RANKS = 3 };
+    int lines[CARRIED];
+    bool carried[LINES] = {false};
+    float *values = cuda_floats(COUNT), *gradients = cuda_floats(COUNT), *actual = cuda_floats(COUNT);
+    for (int i = 0; i < CARRIED; i++)
+        carried[lines[i] = 12 * i + i % 3] = true;
+    for (int i = 0; i < COUNT; i++) {
+        values[i] = (float)counter_uniform(81, (uint64_t)i) - 0.5f;
+        gradients[i] = (float)counter_uniform(82, (uint64_t)i) - 0.5f;
+    }
+    int *device_lines = to_device(lines, sizeof lines);
+    float *device_values = to_device(values, COUNT * sizeof(float)), *device_gradients = to_device(gradients, COUNT * sizeof(float));
+    cuda_carry_statistics(device_lines, CARRIED, RANKS, device_values, device_gradients, stream);
+    for (int i = 0; i < COUNT; i++)
+        gradients[i] = carried[i / CUDA_LINE] ? values[i] / RANKS : gradients[i];
+    from_device(actual, device_gradients, COUNT * sizeof(float));
+    cuda_expect(memcmp(actual, gradients, COUNT * sizeof(float)) == 0, "statistics are not what the gradients' block carries");
+    from_device(actual, device_values, COUNT * sizeof(float));
+    cuda_expect(memcmp(actual, values, COUNT * sizeof(float)) == 0, "carrying the statistics changes them");
+    cuda_take_statistics(device_lines, CARRIED, device_gradients, device_values, stream);
+    for (int i = 0; i < COUNT; i++)
+        if (carried[i / CUDA_LINE]) {
+            values[i] = gradients[i];
+            gradients[i] = 0.0f;
+        }
+    from_device(actual, device_gradients, COUNT * sizeof(float));
+    cuda_expect(memcmp(actual, gradients, COUNT * sizeof(float)) == 0, "the gradients' block is not as it was without statistics");
+    from_device(actual, device_values, COUNT * sizeof(float));
+    cuda_expect(memcmp(actual, values, COUNT * sizeof(float)) == 0, "statistics are not what the gradients' block carried");
+    cuda_free(device_lines);
+    cuda_free(device_values);
+    cuda_free(device_gradients);
+    free(values);
+    free(gradients);
+    free(actual);
+}
+
 int main(void)
 {
-    static const struct cuda_part parts[] = {{"losses", losses}, {"optimiser", optimisers}, {"blended images", blends}};
+    static const struct cuda_part parts[] = {
+        {"losses", losses}, {"optimiser", optimisers}, {"blended images", blends}, {"statistics of ranks", statistics}};
     return run_parts(parts, sizeof parts / sizeof parts[0]);
 }

@@ -19,6 +19,14 @@ extern "C" {
 
 /* ---- batch norm (train_norm.cu) ---- */
 
+/* Ranks whose batch norms are taken over the maps of all of them. */
+struct cuda_norm_ranks {
+    int count;
+    /* Adds up over the ranks, in place, in the stream. values: (count), device. All ranks call it for the same norms in the same order. */
+    void (*sum)(void *context, double *values, int count, cudaStream_t stream);
+    void *context;
+};
+
 /* One batch norm with the residual and the relu behind it. All pointers are the device's. */
 struct cuda_norm_call {
     enum cuda_format format;
@@ -32,11 +40,12 @@ struct cuda_norm_call {
     float *running_mean, *running_var;          /* (channels) */
     float *mean, *deviation_inverse, *scale, *shift, *gradient_of_x, *gradient_constant; /* (channels), kept from forward to backward */
     double *sums;                               /* cuda_norm_sums of pixels and channels */
+    const struct cuda_norm_ranks *ranks;        /* each with as many pixels, and the same running mean; NULL: one */
     /* backward alone */
     struct cuda_view out_gradient, in_gradient; /* (pixels, channels); in_gradient may be out_gradient's memory, data NULL: not wanted */
     struct cuda_view residual_gradient;         /* (pixels, channels), data NULL: not wanted */
     bool accumulate_in, accumulate_residual;
-    float *weight_gradient, *bias_gradient;     /* (channels), added to; NULL: not trained */
+    float *weight_gradient, *bias_gradient;     /* (channels), added to, from this rank's pixels; NULL: not trained */
 };
 
 int64_t cuda_norm_sums(int64_t pixels, int channels);
@@ -63,9 +72,10 @@ void cuda_relu_backward(enum cuda_format format, int64_t pixels, int channels, s
 /* in_gradient = [in_gradient +] out_gradient - exp(out) * sum over channels of out_gradient */
 void cuda_log_softmax_backward(enum cuda_format format, int64_t pixels, int channels, struct cuda_view out, struct cuda_view out_gradient,
                                struct cuda_view in_gradient, bool add, cudaStream_t stream);
-/* Multiplies by 0 or by 1 / (1 - probability), as train/tape_run.c does: element i of the map by the i-th number of the key. */
-void cuda_drop(enum cuda_format format, int64_t pixels, int channels, struct cuda_view map, uint64_t key, double probability,
-               cudaStream_t stream);
+/* Multiplies by 0 or by 1 / (1 - probability), as train/tape_run.c does: element i of the map by the i-th number of the key, counted
+ * from pixel `first` of the whole step's map, where this rank's begins. */
+void cuda_drop(enum cuda_format format, int64_t first, int64_t pixels, int channels, struct cuda_view map, uint64_t key,
+               double probability, cudaStream_t stream);
 
 /* A window's way back: the gradient of the large map from that of the small one, or, of a transposed convolution, the reverse. */
 struct cuda_window_call {
@@ -126,9 +136,10 @@ void cuda_turn_gradients(enum cuda_format format, const struct cuda_turned_weigh
 
 /* ---- input, loss, optimiser (train_update.cu) ---- */
 
-/* out[i] = share * in[i] + (1 - share) * in[mirrored i]; image b of the batch is mirrored by image batch - 1 - b. share 1: a copy.
- * in: (batch, elements) float32; out: the same in `format`. */
-void cuda_blend_images(enum cuda_format format, int batch, int64_t elements, const float *in, float share, void *out, cudaStream_t stream);
+/* out[b] = share * in[b] + (1 - share) * in[other]; share 1: a copy. The other image is the mirrored one, batch - 1 - b, or, with
+ * partners, batch + b. in: (batch, elements) float32, with partners (2 batch, elements); out: (batch, elements) in `format`. */
+void cuda_blend_images(enum cuda_format format, int batch, int64_t elements, const float *in, bool partners, float share, void *out,
+                       cudaStream_t stream);
 
 /* What is decided and counted on the device during a step; lies in device memory. */
 struct cuda_step_state {
@@ -146,8 +157,9 @@ struct cuda_loss_call {
     enum cuda_format format;
     int rows, classes;
     struct cuda_view logits, gradient; /* (rows, classes) */
-    const int *labels;                 /* (rows), device */
-    bool mixed;                        /* row r also has the label of row rows - 1 - r, with 1 - share */
+    const int *labels;                 /* (rows), with partners (2 rows), device */
+    bool mixed;                        /* row r also has, with 1 - share, the label of row rows - 1 - r, or with partners rows + r */
+    bool partners;
     float share, smoothing;
     float scale;                       /* of the gradient, beside the state's loss scale */
     double *row_losses;                /* (rows), device */
@@ -171,6 +183,12 @@ struct cuda_pixel_loss_call {
     struct cuda_step_state *state;
 };
 void cuda_pixel_cross_entropy(const struct cuda_pixel_loss_call *call, cudaStream_t stream);
+
+/* Running statistics on their way through the gradients' block, whose slots for them no gradient uses and in which ranks add up: before
+ * the sum gradients = values / ranks, and behind it values = gradients, gradients = 0. lines: (count), device, those lines of CUDA_LINE
+ * floats of the blocks that hold statistics. */
+void cuda_carry_statistics(const int *lines, int count, int ranks, const float *values, float *gradients, cudaStream_t stream);
+void cuda_take_statistics(const int *lines, int count, float *gradients, float *values, cudaStream_t stream);
 
 /* Decides whether and how the gradients go into the weights: clipped to `limit` (0: not), divided by the loss scale; where `scaling`, a
  * step whose gradients are not finite is left out and the scale halved, and after CUDA_GOOD_STEPS others it is doubled. */

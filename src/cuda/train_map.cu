@@ -76,7 +76,8 @@ static __global__ void relu_backward_kernel(int64_t pixels, int channels, const 
 }
 
 template <typename T, int V>
-static __global__ void drop_kernel(int64_t pixels, int channels, T *map, int64_t stride, uint64_t key, double probability, float kept)
+static __global__ void drop_kernel(int64_t first, int64_t pixels, int channels, T *map, int64_t stride, uint64_t key, double probability,
+                                   float kept)
 {
     int channel = tile_channel(V);
     for (int64_t pixel = tile_pixel(); channel < channels && pixel < pixels; pixel += tile_step()) {
@@ -84,7 +85,7 @@ static __global__ void drop_kernel(int64_t pixels, int channels, T *map, int64_t
         load<T, V>(map + pixel * stride + channel, value);
 #pragma unroll
         for (int i = 0; i < V; i++)
-            value[i] *= counter_uniform(key, (uint64_t)(pixel * channels + channel + i)) < probability ? 0.0f : kept;
+            value[i] *= counter_uniform(key, (uint64_t)((first + pixel) * channels + channel + i)) < probability ? 0.0f : kept;
         store<T, V>(map + pixel * stride + channel, value);
     }
 }
@@ -395,14 +396,14 @@ void cuda_log_softmax_backward(enum cuda_format format, int64_t pixels, int chan
                    pixels, channels, ELEMENTS(T, out), ELEMENTS(T, out_gradient), ELEMENTS(T, in_gradient), add)));
 }
 
-void cuda_drop(enum cuda_format format, int64_t pixels, int channels, struct cuda_view map, uint64_t key, double probability,
-               cudaStream_t stream)
+void cuda_drop(enum cuda_format format, int64_t first, int64_t pixels, int channels, struct cuda_view map, uint64_t key,
+               double probability, cudaStream_t stream)
 {
     bool vectors = takes_vectors(format, channels, map);
     struct tile tile = tile_for(pixels, channels, vectors);
     float kept = (float)(1.0 / (1.0 - probability));
     FOR_FORMAT(format, vectors,
-               (drop_kernel<T, V><<<tile.grid, tile.block, 0, stream>>>(pixels, channels, ELEMENTS(T, map), key, probability, kept)));
+               (drop_kernel<T, V><<<tile.grid, tile.block, 0, stream>>>(first, pixels, channels, ELEMENTS(T, map), key, probability, kept)));
 }
 
 static bool vectors_of(const struct cuda_window_call *call)

@@ -4,6 +4,9 @@
  * float and those sums in double; a block adds its threads up, a warp a channel's blocks, all in a fixed order. Sums of x are
  * taken of x minus its value at the first pixel: a mean far from zero costs the variance no digits. All passes are bound by
  * memory and touch every map once; relu, residual and the residual's gradient ride along.
+ *
+ * Where several ranks share a norm, their sums are added up between the passes; the sums of x are then taken of x minus the running mean,
+ * which is the same on all of them.
  */
 #include "cuda/cuda_training.h"
 #include "cuda/train_tile.cuh"
@@ -44,6 +47,13 @@ template <typename T> static norm_maps<T> maps_of(const struct cuda_norm_call *c
     return m;
 }
 
+template <int V> static __device__ __forceinline__ void load_channels(const float *from, int channel, float (&to)[V])
+{
+#pragma unroll
+    for (int i = 0; i < V; i++)
+        to[i] = from[channel + i];
+}
+
 /* Adds up what the threads of a column of the block hold for their channels, in a fixed order, and writes
  * partial[blockIdx.x][kind][channel], kind 0 or 1. Every thread of the block comes here. */
 template <int V> static __device__ void add_block(double (&first)[V], double (&second)[V], int channel, int channels, double *partial)
@@ -70,8 +80,10 @@ template <int V> static __device__ void add_block(double (&first)[V], double (&s
         }
 }
 
-/* partial: (gridDim.x, 2, channels), sums of x - origin and of its square; origin, (channels), is written. */
-template <typename T, int V> static __global__ void norm_sums_kernel(norm_maps<T> m, float *origin, double *partial)
+/* partial: (gridDim.x, 2, channels), sums of x - origin and of its square; origin, (channels), is written: `given`, or where that is NULL
+ * the first pixel. */
+template <typename T, int V>
+static __global__ void norm_sums_kernel(norm_maps<T> m, const float *given, float *origin, double *partial)
 {
     int channel = tile_channel(V);
     double sums[V], squares[V];
@@ -80,7 +92,10 @@ template <typename T, int V> static __global__ void norm_sums_kernel(norm_maps<T
     for (int i = 0; i < V; i++)
         sums[i] = squares[i] = 0.0;
     if (channel < m.channels) {
-        load<T, V>(m.in + channel, shift);
+        if (given)
+            load_channels<V>(given, channel, shift);
+        else
+            load<T, V>(m.in + channel, shift);
         if (blockIdx.x == 0 && threadIdx.y == 0)
 #pragma unroll
             for (int i = 0; i < V; i++)
@@ -166,6 +181,17 @@ static __device__ __forceinline__ int warp_channel(void)
     return (int)((blockIdx.x * blockDim.x + threadIdx.x) / WARP);
 }
 
+/* The sums of all chunks into the first one's place. A warp takes one kind of one channel, and no other reads that place. */
+static __global__ void add_chunks_kernel(int channels, int chunks, double *partial)
+{
+    int column = warp_channel();
+    if (column >= 2 * channels)
+        return; /* the whole warp */
+    double sum = sum_of_chunks(partial, chunks, channels, column / channels, column % channels);
+    if (threadIdx.x % WARP == 0)
+        partial[column] = sum;
+}
+
 static __global__ void norm_statistics_kernel(struct norm_channels n)
 {
     int c = warp_channel();
@@ -194,13 +220,6 @@ static __global__ void norm_statistics_kernel(struct norm_channels n)
     n.deviation_inverse[c] = (float)inverse;
     n.scale[c] = (float)((double)n.weight[c] * inverse);
     n.shift[c] = (float)((double)n.bias[c] - mean * (double)n.scale[c]);
-}
-
-template <int V> static __device__ __forceinline__ void load_channels(const float *from, int channel, float (&to)[V])
-{
-#pragma unroll
-    for (int i = 0; i < V; i++)
-        to[i] = from[channel + i];
 }
 
 /* z = [relu](scale x + shift [+ residual]); a NaN passes, so that a run that diverged is noticed. */
@@ -407,14 +426,34 @@ int64_t cuda_norm_sums(int64_t pixels, int channels)
     return (int64_t)(with > without ? with : without) * 2 * channels;
 }
 
+/* The sums of all chunks and of all ranks, in the first chunk's place. */
+static void add_ranks(const struct cuda_norm_call *call, int chunks, cudaStream_t stream)
+{
+    add_chunks_kernel<<<finish_blocks(2 * call->channels), FINISH_THREADS, 0, stream>>>(call->channels, chunks, call->sums);
+    call->ranks->sum(call->ranks->context, call->sums, 2 * call->channels, stream);
+}
+
+/* What of a call belongs to channels once its ranks have added up. */
+static struct norm_channels channels_of_ranks(const struct cuda_norm_call *call)
+{
+    struct norm_channels c = channels_of(call, 1);
+    c.pixels *= (double)call->ranks->count;
+    return c;
+}
+
 template <typename T, int V> static void norm_forward(const struct cuda_norm_call *call, bool again, cudaStream_t stream)
 {
     norm_maps<T> m = maps_of<T>(call);
     struct tile sum = sum_tile(call->pixels, call->channels, V > 1), apply = apply_tile(call, V > 1);
     if (!again) {
+        struct norm_channels channels = channels_of(call, (int)sum.grid.x);
         if (!call->fixed)
-            norm_sums_kernel<T, V><<<sum.grid, sum.block, 0, stream>>>(m, call->mean, call->sums);
-        norm_statistics_kernel<<<finish_blocks(call->channels), FINISH_THREADS, 0, stream>>>(channels_of(call, (int)sum.grid.x));
+            norm_sums_kernel<T, V><<<sum.grid, sum.block, 0, stream>>>(m, call->ranks ? call->running_mean : NULL, call->mean, call->sums);
+        if (!call->fixed && call->ranks) {
+            add_ranks(call, channels.chunks, stream);
+            channels = channels_of_ranks(call);
+        }
+        norm_statistics_kernel<<<finish_blocks(call->channels), FINISH_THREADS, 0, stream>>>(channels);
     }
     norm_apply_kernel<T, V><<<apply.grid, apply.block, 0, stream>>>(m, call->scale, call->shift);
 }
@@ -425,6 +464,12 @@ template <typename T, int V> static void norm_backward(const struct cuda_norm_ca
     struct tile sum = sum_tile(call->pixels, call->channels, V > 1), apply = apply_tile(call, V > 1);
     norm_backward_sums_kernel<T, V><<<sum.grid, sum.block, 0, stream>>>(m, call->scale, call->shift, call->mean, call->sums);
     norm_gradients_kernel<<<finish_blocks(call->channels), FINISH_THREADS, 0, stream>>>(channels_of(call, (int)sum.grid.x));
+    if (!call->fixed && call->ranks) { /* once more, for the gradient of x alone: that of weight and bias is this rank's */
+        add_ranks(call, (int)sum.grid.x, stream);
+        struct norm_channels channels = channels_of_ranks(call);
+        channels.weight_gradient = channels.bias_gradient = NULL;
+        norm_gradients_kernel<<<finish_blocks(call->channels), FINISH_THREADS, 0, stream>>>(channels);
+    }
     if (m.in_gradient || m.residual_gradient)
         norm_backward_apply_kernel<T, V><<<apply.grid, apply.block, 0, stream>>>(m, call->scale, call->shift, call->mean,
                                                                                call->gradient_of_x, call->gradient_constant);

@@ -10,11 +10,11 @@
 enum { LOSS_THREADS = 128 };
 
 template <typename T, int V>
-static __global__ void blend_kernel(int batch, int64_t elements, const float *in, float share, T *out)
+static __global__ void blend_kernel(int batch, int64_t elements, const float *in, bool partners, float share, T *out)
 {
     int64_t first = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, step = (int64_t)gridDim.x * blockDim.x;
     int image = (int)blockIdx.y;
-    const float *a = in + image * elements, *b = in + (batch - 1 - image) * elements;
+    const float *a = in + image * elements, *b = in + (partners ? batch + image : batch - 1 - image) * elements;
     for (int64_t e = first * V; e < elements; e += step * V) {
         float value[V], other[V];
         load<float, V>(a + e, value);
@@ -28,13 +28,15 @@ static __global__ void blend_kernel(int batch, int64_t elements, const float *in
     }
 }
 
-void cuda_blend_images(enum cuda_format format, int batch, int64_t elements, const float *in, float share, void *out, cudaStream_t stream)
+void cuda_blend_images(enum cuda_format format, int batch, int64_t elements, const float *in, bool partners, float share, void *out,
+                       cudaStream_t stream)
 {
     enum { MOST_BLOCKS = 64 };
     bool vectors = elements % MOST_VECTOR == 0;
     int64_t blocks = (elements / (vectors ? MOST_VECTOR : 1) + TILE_THREADS - 1) / TILE_THREADS;
     dim3 grid(blocks < MOST_BLOCKS ? (unsigned)blocks : (unsigned)MOST_BLOCKS, (unsigned)batch);
-    FOR_FORMAT(format, vectors, (blend_kernel<T, V><<<grid, TILE_THREADS, 0, stream>>>(batch, elements, in, share, static_cast<T *>(out))));
+    FOR_FORMAT(format, vectors,
+               (blend_kernel<T, V><<<grid, TILE_THREADS, 0, stream>>>(batch, elements, in, partners, share, static_cast<T *>(out))));
 }
 
 /* ---- loss ---- */
@@ -56,7 +58,7 @@ static __device__ double block_sum(double value, double *shared)
 struct class_loss {
     int rows, classes;
     const int *labels;
-    bool mixed;
+    bool mixed, partners;
     double share, smoothing, scale;
     double *row_losses;
     int *row_hits;
@@ -69,7 +71,8 @@ static __global__ void cross_entropy_kernel(struct class_loss l, const T *logits
     __shared__ double sums[LOSS_THREADS];
     __shared__ float largest[LOSS_THREADS];
     __shared__ int largest_at[LOSS_THREADS];
-    int row = (int)blockIdx.x, thread = (int)threadIdx.x, a = l.labels[row], b = l.mixed ? l.labels[l.rows - 1 - row] : -1, best = l.classes;
+    int row = (int)blockIdx.x, thread = (int)threadIdx.x, other = l.partners ? l.rows + row : l.rows - 1 - row;
+    int a = l.labels[row], b = l.mixed ? l.labels[other] : -1, best = l.classes;
     const T *in = logits + row * logits_stride;
     float most = 0.0f;
     for (int c = thread; c < l.classes; c += LOSS_THREADS) {
@@ -85,11 +88,11 @@ static __global__ void cross_entropy_kernel(struct class_loss l, const T *logits
     for (int half = LOSS_THREADS / 2; half > 0; half /= 2) {
         __syncthreads();
         if (thread < half) {
-            float mine = largest[thread], other = largest[thread + half];
-            int at = largest_at[thread], other_at = largest_at[thread + half];
-            if (other_at < l.classes && (at == l.classes || other > mine || (other == mine && other_at < at))) {
-                largest[thread] = other;
-                largest_at[thread] = other_at;
+            float mine = largest[thread], upper = largest[thread + half];
+            int at = largest_at[thread], upper_at = largest_at[thread + half];
+            if (upper_at < l.classes && (at == l.classes || upper > mine || (upper == mine && upper_at < at))) {
+                largest[thread] = upper;
+                largest_at[thread] = upper_at;
             }
         }
     }
@@ -140,6 +143,7 @@ void cuda_cross_entropy(const struct cuda_loss_call *call, cudaStream_t stream)
     l.classes = call->classes;
     l.labels = call->labels;
     l.mixed = call->mixed;
+    l.partners = call->partners;
     l.share = (double)call->share;
     l.smoothing = (double)call->smoothing;
     l.scale = (double)call->scale;
@@ -227,6 +231,45 @@ void cuda_pixel_cross_entropy(const struct cuda_pixel_loss_call *call, cudaStrea
                (pixel_cross_entropy_kernel<T, V><<<grid, TILE_THREADS, 0, stream>>>(l, ELEMENTS(const T, call->log_probabilities),
                                                                                   ELEMENTS(T, call->gradient))));
     add_pixels_kernel<<<1, TILE_THREADS, 0, stream>>>((int)grid, call->sums, call->state);
+}
+
+/* ---- statistics of several ranks ---- */
+
+/* A thread takes a float of a line. */
+static __global__ void carry_kernel(const int *lines, int count, float ranks, const float *values, float *gradients)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= (int64_t)count * CUDA_LINE)
+        return;
+    int64_t e = (int64_t)lines[i / CUDA_LINE] * CUDA_LINE + i % CUDA_LINE;
+    gradients[e] = values[e] / ranks;
+}
+
+static __global__ void take_kernel(const int *lines, int count, float *gradients, float *values)
+{
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= (int64_t)count * CUDA_LINE)
+        return;
+    int64_t e = (int64_t)lines[i / CUDA_LINE] * CUDA_LINE + i % CUDA_LINE;
+    values[e] = gradients[e];
+    gradients[e] = 0.0f;
+}
+
+static unsigned blocks_of_lines(int count)
+{
+    return (unsigned)(((int64_t)count * CUDA_LINE + TILE_THREADS - 1) / TILE_THREADS);
+}
+
+void cuda_carry_statistics(const int *lines, int count, int ranks, const float *values, float *gradients, cudaStream_t stream)
+{
+    if (count > 0)
+        carry_kernel<<<blocks_of_lines(count), TILE_THREADS, 0, stream>>>(lines, count, (float)ranks, values, gradients);
+}
+
+void cuda_take_statistics(const int *lines, int count, float *gradients, float *values, cudaStream_t stream)
+{
+    if (count > 0)
+        take_kernel<<<blocks_of_lines(count), TILE_THREADS, 0, stream>>>(lines, count, gradients, values);
 }
 
 /* ---- optimiser ---- */

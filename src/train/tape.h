@@ -28,6 +28,9 @@ struct tape_options {
     bool recompute;     /* keep only some maps for backward and compute the others again: less memory, more time, same gradients */
     dla_device device;  /* CUDA: tape_cuda.h runs the steps; this tape has their order and places, and no memory */
     dla_precision precision; /* of maps and products on the GPU */
+    /* On the GPU alone: */
+    struct cuda_reducer *ranks; /* reducer_cuda.h: what adds up over the ranks, and with `norms` inside batch norms, too; NULL: one rank */
+    bool partners; /* with every image comes the one that it is blended with, another rank's; false: that is the mirrored one of the batch */
 };
 
 struct tape;

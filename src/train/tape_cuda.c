@@ -4,6 +4,9 @@
  * order; batches come in on a second one. Weights are turned into cuDNN's order, and rounded where maps are 16 bits, at the start of
  * each forward pass; their gradients are turned back and added at the end of each backward pass.
  *
+ * Where batch norms are taken over all ranks, their sums travel in the midst of the walk. So it goes on behind a failure: the other ranks
+ * wait for this one's sums, whatever they are worth.
+ *
  * What goes wrong on the GPU is found at the next look, which may be steps later; CUDA_LAUNCH_BLOCKING=1 makes it the step itself.
  */
 #include "base/memory.h"
@@ -49,7 +52,7 @@ dla_status cuda_tape_load(struct cuda_tape *g, const float *inputs, const int *l
     if (g->waiting == SLOTS)
         return status_set(DLA_ERROR_ARGUMENT, "%d batches are on the GPU already", SLOTS);
     struct slot *slot = &g->slots[(g->taken + g->waiting) % SLOTS];
-    size_t input_bytes = (size_t)g->input_elements * sizeof(float), label_bytes = (size_t)g->tape->options.batch * sizeof(int);
+    size_t input_bytes = loaded_input_bytes(g), label_bytes = loaded_label_bytes(g);
     cudaError_t error = cudaEventSynchronize(slot->loaded); /* the pinned memory's last batch has left it */
     if (error == cudaSuccess) {
         memcpy(slot->host_inputs, inputs, input_bytes);
@@ -86,6 +89,17 @@ static dla_status check(const struct step *step, const char *what)
     return cuda_status(error, text);
 }
 
+static bool goes_on(const struct cuda_tape *g, dla_status status)
+{
+    return status == DLA_OK || g->tape->options.norms != NULL;
+}
+
+/* Of a whole walk, whose sums over ranks are checked at its end. */
+static dla_status end_of_walk(const struct cuda_tape *g, dla_status status)
+{
+    return status == DLA_OK ? g->norm_status : status;
+}
+
 static void prepare_weights(struct cuda_tape *g)
 {
     const struct tape *tape = g->tape;
@@ -116,19 +130,21 @@ dla_status cuda_tape_forward(struct cuda_tape *g, uint64_t key, float share)
     cudaError_t error = cudaStreamWaitEvent(g->stream, slot->loaded, 0);
     if (error == cudaSuccess) {
         prepare_weights(g); /* before a kernel that begins when all before it has ended: gemms read weights earlier than maps */
-        cuda_blend_images(g->format, batch, g->input_elements / batch, slot->inputs, share, map_of(g, tape->graph->input).data, g->stream);
+        cuda_blend_images(g->format, batch, g->input_elements / batch, slot->inputs, tape->options.partners, share,
+                          map_of(g, tape->graph->input).data, g->stream);
         error = cudaEventRecord(slot->consumed, g->stream);
     }
     if (error == cudaSuccess)
         error = cudaPeekAtLastError();
     dla_status status = cuda_status(error, "prepare a forward pass on the GPU");
-    for (int k = 0; k < tape->step_count && status == DLA_OK; k++) {
+    for (int k = 0; k < tape->step_count && goes_on(g, status); k++) {
         cuda_step_forward(g, k, false);
-        status = check(&tape->steps[k], "the forward pass");
+        if (status == DLA_OK)
+            status = check(&tape->steps[k], "the forward pass");
     }
     g->taken++;
     g->waiting--;
-    return status;
+    return end_of_walk(g, status);
 }
 
 dla_status cuda_tape_class_loss(struct cuda_tape *g, const struct cuda_tape_loss *loss)
@@ -140,6 +156,7 @@ dla_status cuda_tape_class_loss(struct cuda_tape *g, const struct cuda_tape_loss
     call.gradient = gradient_of(g, output);
     call.labels = slot->labels;
     call.mixed = loss->share != 1.0f;
+    call.partners = g->tape->options.partners;
     call.share = loss->share;
     call.smoothing = loss->smoothing;
     call.scale = loss->scale;
@@ -206,20 +223,30 @@ dla_status cuda_tape_backward(struct cuda_tape *g)
                 cuda_step_forward(g, k, true);
                 status = check(&tape->steps[k], "the repeated forward pass");
             }
-        for (int k = segment->end - 1; k >= segment->first && status == DLA_OK; k--) {
+        for (int k = segment->end - 1; k >= segment->first && goes_on(g, status); k--) {
             for (; next < tape->zeroing_count && tape->zeroings[next].step == k; next++)
                 zero(g, &tape->zeroings[next]);
-            if (tape->steps[k].has_backward)
-                status = cuda_step_backward(g, k);
+            dla_status done = tape->steps[k].has_backward ? cuda_step_backward(g, k) : DLA_OK;
             if (status == DLA_OK)
-                status = check(&tape->steps[k], "the backward pass");
+                status = done == DLA_OK ? check(&tape->steps[k], "the backward pass") : done;
         }
     }
     if (status == DLA_OK && g->trains_convs) {
         cuda_turn_gradients(g->format, g->table, g->conv_count, g->largest_weight, g->turned_gradients, g->gradients, g->stream);
         status = cuda_status(cudaPeekAtLastError(), "collect the weights' gradients on the GPU");
     }
-    return status;
+    return end_of_walk(g, status);
+}
+
+dla_status cuda_tape_reduce(struct cuda_tape *g)
+{
+    struct cuda_reducer *ranks = g->tape->options.ranks;
+    if (ranks == NULL)
+        return DLA_OK;
+    cuda_carry_statistics(g->statistics, g->statistics_count, cuda_reducer_ranks(ranks), g->values, g->gradients, g->stream);
+    dla_status status = cuda_reducer_sum_floats(ranks, g->gradients, g->tape->parameters->floats, g->stream);
+    cuda_take_statistics(g->statistics, g->statistics_count, g->gradients, g->values, g->stream);
+    return status == DLA_OK ? cuda_status(cudaPeekAtLastError(), "add up over the ranks") : status;
 }
 
 dla_status cuda_tape_result(struct cuda_tape *g, struct cuda_tape_result *result)

@@ -8,6 +8,7 @@
  *     loss       and its gradient, both on the GPU
  *     backward   adds to the gradients
  *     result     waits, and has the loss
+ *     reduce     gradients become the sums over all ranks
  *     update     clipping, optimiser, averaged weights
  *
  * Only in builds with DLA_CUDA. Convolutions are cuDNN's; with options.reference they are those of cuda_training.h, without cuDNN.
@@ -31,12 +32,14 @@ struct tape_memory cuda_tape_memory(const struct cuda_tape *tape);
 dla_status cuda_tape_write_state(struct cuda_tape *tape, const float *values, const float *velocity, const float *average);
 dla_status cuda_tape_read_state(struct cuda_tape *tape, float *values, float *velocity, float *average);
 
-/* inputs: (batch, height, width, channels); labels: (batch), or maps: (batch, out_height, out_width), the other NULL. Copied before it
- * returns. At most two batches may wait; a third is loaded after the loss of the first. */
+/* inputs: (batch, height, width, channels); labels: (batch), or maps: (batch, out_height, out_width), the other NULL. With options.partners
+ * inputs and labels are twice as many, first the batch's own, then each one's partner. Copied before it returns. At most two batches may
+ * wait; a third is loaded after the loss of the first. */
 dla_status cuda_tape_load(struct cuda_tape *tape, const float *inputs, const int *labels, const uint8_t *maps);
 int cuda_tape_waiting(const struct cuda_tape *tape);
 
-/* `key` chooses the dropout mask. share: of an image in its blend with the one at the mirrored place of the batch; 1: no blend. */
+/* `key` chooses the dropout mask. share: of an image in its blend with the one at the mirrored place of the batch, or its partner; 1: no
+ * blend. With options.norms forward and backward are collective, and go on behind a failure. */
 dla_status cuda_tape_forward(struct cuda_tape *tape, uint64_t key, float share);
 
 /* The loss of loss.h, of the labels that came with the batch. */
@@ -60,6 +63,9 @@ struct cuda_tape_result {
     int skipped; /* steps so far whose float16 gradients overflowed: the weights stayed */
 };
 dla_status cuda_tape_result(struct cuda_tape *tape, struct cuda_tape_result *result);
+
+/* With options.ranks: the gradients of all ranks are added up, and their running statistics averaged. Collective. Without: nothing. */
+dla_status cuda_tape_reduce(struct cuda_tape *tape);
 
 /* options->rate_scale is read once, at the first update. clip 0: none. average_decay: of the averaged weights. */
 dla_status cuda_tape_update(struct cuda_tape *tape, const struct optimiser_options *options, float rate, double clip, float average_decay);

@@ -6,6 +6,7 @@
 #include "cuda/cuda_training.h"
 #include "cuda/cudnn_conv.h"
 #include "train/gemm_cuda.h"
+#include "train/reducer_cuda.h"
 #include "train/tape_cuda.h"
 #include "train/tape_steps.h"
 
@@ -21,8 +22,8 @@ struct cuda_step {
 
 /* A batch on its way: pinned memory, device memory, and the two events that keep them from being overwritten. */
 struct slot {
-    float *host_inputs, *inputs; /* (batch, height, width, channels) */
-    int *host_labels, *labels;   /* (batch) */
+    float *host_inputs, *inputs; /* (loaded, height, width, channels) */
+    int *host_labels, *labels;   /* (loaded) */
     uint8_t *host_maps, *maps;   /* (batch, out_height, out_width) */
     cudaEvent_t loaded, consumed;
 };
@@ -59,8 +60,13 @@ struct cuda_tape {
     float *output;                              /* (batch, out_height, out_width, channels), for tests; made when needed */
     struct cuda_step_state *state, *host_state; /* device, pinned */
     struct slot slots[SLOTS];
-    int taken, waiting; /* batches */
-    int64_t input_elements, label_pixels;
+    int taken, waiting;                   /* batches */
+    int64_t input_elements, label_pixels; /* of a batch */
+    int loaded;                           /* images that come with a batch: twice as many with partners */
+    struct cuda_norm_ranks norm_ranks;    /* with options.norms */
+    dla_status norm_status;               /* of their sums */
+    int *statistics;                      /* (statistics_count), device: lines of the blocks that ranks average */
+    int statistics_count;
     uint64_t key;
     char text[512];
 };
@@ -74,6 +80,17 @@ dla_status cuda_tape_copy_out(struct cuda_tape *g, void *to, const void *from, s
 /* tape_steps_cuda.c: put a step into the stream. */
 void cuda_step_forward(struct cuda_tape *g, int index, bool again);
 dla_status cuda_step_backward(struct cuda_tape *g, int index);
+
+/* Bytes of the images and of the labels that come with a batch. */
+static inline size_t loaded_input_bytes(const struct cuda_tape *g)
+{
+    return (size_t)(g->input_elements / g->tape->options.batch * g->loaded) * sizeof(float);
+}
+
+static inline size_t loaded_label_bytes(const struct cuda_tape *g)
+{
+    return (size_t)g->loaded * sizeof(int);
+}
 
 static inline struct cuda_view place_view(const struct cuda_tape *g, struct place place)
 {

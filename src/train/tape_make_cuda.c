@@ -120,8 +120,7 @@ static dla_status make_table(struct cuda_tape *g, int convs)
 
 static dla_status make_slots(struct cuda_tape *g)
 {
-    const struct tape *tape = g->tape;
-    size_t input_bytes = (size_t)g->input_elements * sizeof(float), label_bytes = (size_t)tape->options.batch * sizeof(int);
+    size_t input_bytes = loaded_input_bytes(g), label_bytes = loaded_label_bytes(g);
     dla_status status = DLA_OK;
     for (int i = 0; i < SLOTS && status == DLA_OK; i++) {
         struct slot *slot = &g->slots[i];
@@ -247,6 +246,45 @@ static dla_status make_convs(struct cuda_tape *g)
     return status == DLA_OK ? make_gemms(g) : status;
 }
 
+/* Where in the blocks the statistics lie that change; a line holds those of one parameter, and gaps that are zero. */
+static dla_status make_statistics(struct cuda_tape *g)
+{
+    const struct parameter_block *parameters = g->tape->parameters;
+    const bool *frozen = g->tape->options.frozen;
+    size_t most = (size_t)parameters->floats / CUDA_LINE;
+    int *lines = memory_allocate_zeroed(most + 1, sizeof *lines);
+    if (lines == NULL)
+        return status_out_of_memory(most * sizeof *lines, "the places of statistics");
+    for (int i = 0; i < parameters->graph->parameter_count; i++) {
+        const struct parameter *p = &parameters->graph->parameters[i];
+        bool is_statistic = p->kind == PARAMETER_RUNNING_MEAN || p->kind == PARAMETER_RUNNING_VAR;
+        for (int64_t e = 0; e < p->elements && is_statistic && !(frozen && frozen[i]); e += CUDA_LINE)
+            lines[g->statistics_count++] = (int)((parameters->offsets[i] + e) / CUDA_LINE);
+    }
+    size_t bytes = (size_t)g->statistics_count * sizeof *lines;
+    dla_status status = cuda_tape_take(g, bytes, "the places of statistics", &g->statistics);
+    if (status == DLA_OK && bytes > 0)
+        status = cuda_tape_copy_in(g, g->statistics, lines, bytes);
+    memory_free(lines);
+    return status;
+}
+
+static void add_norm_sums(void *context, double *values, int count, cudaStream_t stream)
+{
+    struct cuda_tape *g = context;
+    dla_status status = cuda_reducer_sum_doubles(g->tape->options.ranks, values, count, stream);
+    if (g->norm_status == DLA_OK)
+        g->norm_status = status;
+}
+
+static dla_status make_ranks(struct cuda_tape *g)
+{
+    if (g->tape->options.ranks == NULL)
+        return DLA_OK;
+    g->norm_ranks = (struct cuda_norm_ranks){.count = cuda_reducer_ranks(g->tape->options.ranks), .sum = add_norm_sums, .context = g};
+    return make_statistics(g);
+}
+
 dla_status cuda_tape_create(const struct graph *graph, struct parameter_block *parameters, const struct tape_options *options, bool average,
                             struct cuda_tape **tape)
 {
@@ -254,8 +292,6 @@ dla_status cuda_tape_create(const struct graph *graph, struct parameter_block *p
     dla_status status = cuda_device_open(&device);
     if (status != DLA_OK)
         return status;
-    if (options->norms || options->first_image)
-        return status_set(DLA_ERROR_UNSUPPORTED, "training on the GPU takes one process; start it without mpirun");
     struct cuda_tape *g = memory_allocate_zeroed(1, sizeof *g);
     if (g == NULL)
         return status_out_of_memory(sizeof *g, "training on the GPU");
@@ -268,6 +304,7 @@ dla_status cuda_tape_create(const struct graph *graph, struct parameter_block *p
     if (status == DLA_OK) {
         g->input_elements = value_pixels(g->tape, graph->input) * graph->nodes[graph->input].channels;
         g->label_pixels = value_pixels(g->tape, graph->output);
+        g->loaded = options->partners ? 2 * options->batch : options->batch;
         status = cuda_status(cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking), "make a stream");
     }
     if (status == DLA_OK)
@@ -276,6 +313,8 @@ dla_status cuda_tape_create(const struct graph *graph, struct parameter_block *p
         status = make_memory(g, average);
     if (status == DLA_OK)
         status = make_state(g);
+    if (status == DLA_OK)
+        status = make_ranks(g);
     if (status == DLA_OK)
         status = make_convs(g);
     if (status != DLA_OK) {

@@ -151,6 +151,8 @@ static struct cuda_norm_call norm_call_of(const struct cuda_tape *g, const struc
     call.gradient_of_x = own->norm + 4 * channels;
     call.gradient_constant = own->norm + 5 * channels;
     call.sums = g->sums;
+    if (g->tape->options.norms)
+        call.ranks = &g->norm_ranks;
     return call;
 }
 
@@ -197,8 +199,10 @@ static void concat_forward(struct cuda_tape *g, const struct step *step)
 
 static void drop(struct cuda_tape *g, const struct step *step, struct cuda_view map)
 {
-    if (g->tape->options.dropout > 0.0)
-        cuda_drop(g->format, value_pixels(g->tape, step->out), channels_of(g, step->out), map, g->key, g->tape->options.dropout, g->stream);
+    const struct tape_options *o = &g->tape->options;
+    int64_t pixels = value_pixels(g->tape, step->out);
+    if (o->dropout > 0.0)
+        cuda_drop(g->format, pixels / o->batch * o->first_image, pixels, channels_of(g, step->out), map, g->key, o->dropout, g->stream);
 }
 
 void cuda_step_forward(struct cuda_tape *g, int index, bool again)
