@@ -142,7 +142,7 @@ static bool show(void *context, const dla_train_event *e)
         else
             fprintf(stderr, "activations: %.0f MB\n", (double)e->activation_bytes / 1e6);
         if (e->ranks > 1)
-            fprintf(stderr, "%d ranks\n", e->ranks);
+            fprintf(stderr, "%d ranks, gradients added up by %s\n", e->ranks, e->reduction);
         if (e->resumed_step > 0)
             fprintf(stderr, "resumed after step %lld\n", (long long)e->resumed_step);
         break;

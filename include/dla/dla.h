@@ -887,7 +887,7 @@ typedef struct dla_train_options {
     const char *base_weights;               /* of a class for every pixel: the base starts as this classifier; NULL: from chance */
     int validation_epochs;                  /* validate every so many epochs, and after the last */
     bool sync_norms;                        /* several ranks: batch norms over all ranks' images, as one process would */
-    dla_device device;                      /* what trains, and validates; CUDA: one process, with cuDNN 9 (docs/training.md) */
+    dla_device device;                      /* what trains, and validates; CUDA: with cuDNN 9 (docs/training.md) */
     dla_precision precision;                /* on a GPU: of maps, gradients and products; weights and statistics are float32 always */
 } dla_train_options;
 #define DLA_TRAIN_OPTIONS_INIT { sizeof(dla_train_options), NULL, NULL, false, 224, 256, 120, 0, 1, 0.1, 0.9, 1e-4, false, true, \
@@ -921,6 +921,7 @@ typedef struct dla_train_event {
      * and val_top1 the "mean IoU", or of boundaries the largest "pixel F", which knows no tolerance. */
     const char *score_name, *val_score_name;
     int rank, ranks;                    /* which of how many processes tells it; files are written by rank 0 alone */
+    const char *reduction;              /* STARTED: what adds the gradients of several ranks up, "MPI" or, on GPUs, "NCCL 2.27.3"; else NULL */
 } dla_train_event;
 
 /* Called on the thread that trains. Return false to stop: the step's result is saved, the run can be resumed. */
@@ -930,7 +931,8 @@ typedef bool dla_train_callback(void *context, const dla_train_event *event);
  * "path class" lines. The run's folder gets last.safetensors and best.safetensors (ready for dla_model_open), checkpoints/,
  * log.jsonl, curves.svg and a TensorBoard event file. The same options give the same weights, bit for bit, for any number of
  * threads and interruptions. DLA_ERROR_INTERRUPTED where the callback stopped it; callback may be NULL.
- * Under mpirun, in a library built with MPI, the processes train together: `batch` is that of all (docs/distributed.md). */
+ * Under mpirun, in a library built with MPI, the processes train together, each on a GPU of its own where they train on GPUs: `batch`
+ * is that of all (docs/distributed.md). */
 DLA_API dla_status dla_train(const char *data, const dla_train_options *options, dla_train_callback *callback, void *context);
 
 /* Draws a run's loss and accuracy from its log.jsonl into its curves.svg. */

@@ -2,7 +2,7 @@
  *
  *     run_prepare.c   options checked, data found, network made, weights begun or read, memory taken
  *     run_step.c      one step: batch -> tape forward -> loss -> tape backward -> optimiser -> averaged weights
- *     run_cuda.c      the same on a GPU, where weights, momentum and averages then are (run_cuda.h)
+ *     run_cuda.c      the same on a GPU, or several, where weights, momentum and averages then are (run_cuda.h)
  *     train.c         the loop over steps and epochs, validation, files
  */
 #ifndef DLA_TRAIN_RUN_H
@@ -39,6 +39,7 @@ struct run {
     struct thread_pool *pool;
     struct tape *tape;
     struct cuda_tape *gpu;    /* instead of tape, where a GPU trains: the state's blocks are as old as the last run_fetch_state */
+    struct cuda_reducer *gpus; /* what adds up over the ranks' GPUs; NULL: one rank */
     double pixel_weights[2], pixel_counts[2]; /* of the labels that the GPU has, by the batch's number modulo 2 */
     int tape_size;            /* side of its images */
     struct photo_cache *disk; /* or NULL */

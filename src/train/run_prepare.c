@@ -130,9 +130,6 @@ static dla_status prepare_share(struct run *run)
     const dla_train_options *o = run->options;
     int rank = run->comm->rank, ranks = run->comm->size;
     size_t count = 0;
-    if (ranks > 1 && is_on_gpu(run))
-        return status_set(DLA_ERROR_UNSUPPORTED,
-                          "training on the GPU takes one process, mpirun started %d; start it without, or on the CPU", ranks);
     if (o->batch % ranks != 0 || o->batch / ranks < (o->sync_norms ? 1 : 2))
         return status_set(DLA_ERROR_ARGUMENT, "a batch of %d cannot be shared by %d ranks: it must be a multiple of that, %d images a rank",
                           o->batch, ranks, o->sync_norms ? 1 : 2);
@@ -150,6 +147,8 @@ static dla_status prepare_share(struct run *run)
 static dla_status prepare(struct run *run, const char *data)
 {
     const dla_train_options *o = run->options;
+    if (is_on_gpu(run))
+        run_cuda_choose_device(run);
     dla_status status = check_options(data, o);
     if (status == DLA_OK)
         status = isa_choose(&run->isa);

@@ -12,6 +12,7 @@
 #include "base/options.h"
 #include "base/status.h"
 #include "train/run.h"
+#include "train/run_cuda.h"
 #include "train/validate_dense.h"
 
 #include <inttypes.h>
@@ -168,6 +169,8 @@ static dla_status train(struct run *run)
     started.activation_bytes = run_tape_memory(run).bytes;
     started.activation_bytes_kept = run_tape_memory(run).kept;
     started.resumed_step = run->state.step;
+    if (run->comm->size > 1)
+        started.reduction = is_on_gpu(run) ? run_cuda_reduction(run) : run->comm->backend->name;
     tell(run, &started);
     for (int k = 0; k < RUN_AHEAD; k++)
         run_request(run, run->state.step * o->accumulate + k);
