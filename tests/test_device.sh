@@ -32,7 +32,7 @@ if ! grep -q '^DLA_CUDA:BOOL=ON' "$build/CMakeCache.txt"; then
     expect_failure 1 'built without CUDA' eval --device cuda "$photos"
     finish
 fi
-for library in libcuda libcudart libcudnn libcublas libstdc++; do
+for library in libcuda libcudart libcudnn libcublas libnccl libstdc++; do
     ldd "$dla" "$build/libdla.so" | grep -q "$library" && complain "dla needs $library to start"
 done
 if ! "$dla" classify --device cuda "$photo" >/dev/null 2>&1; then
