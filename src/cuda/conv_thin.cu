@@ -16,7 +16,13 @@
 #include "cuda/gemm_warp.cuh"
 #include "cuda/thin_params.h"
 
-enum { WARPS = 8, THREADS = 32 * WARPS, BLOCKS = 3 }; /* BLOCKS of a multiprocessor: one loads while others compute */
+enum { WARPS = 8, THREADS = 32 * WARPS };
+
+/* Blocks of a multiprocessor, so that one loads while others compute; exact sums and their totals take too many registers for three. */
+static constexpr int blocks_of(cuda_arithmetic arithmetic)
+{
+    return arithmetic == CUDA_EXACT ? 2 : 3;
+}
 
 static constexpr int odd(int x)
 {
@@ -85,13 +91,14 @@ static __device__ __forceinline__ void store_results(const thin_params &p, int i
 
 /* grid: (blocks that share the tiles, sets). */
 template <cuda_arithmetic ARITHMETIC, int KERNEL, int STRIDE, int CHUNKS, int OUTPUTS, int TILE_HEIGHT, int TILE_WIDTH>
-__global__ __launch_bounds__(THREADS, BLOCKS) void conv_thin(const __grid_constant__ thin_params p)
+__global__ __launch_bounds__(THREADS, blocks_of(ARITHMETIC)) void conv_thin(const __grid_constant__ thin_params p)
 {
     typedef thin_layout<KERNEL, STRIDE, CHUNKS, OUTPUTS, TILE_HEIGHT, TILE_WIDTH> layout;
     typedef typename element_of<ARITHMETIC>::type element;
     const int A = TILE_HEIGHT * TILE_WIDTH / 16 / WARPS, B = OUTPUTS / 16, GROUPS_A_ROW = TILE_WIDTH / 16;
     extern __shared__ __align__(1024) char shared[];
     uint32_t weights = shared_address(shared), pixels = weights + layout::weight_bytes;
+    const bool exact = ARITHMETIC == CUDA_EXACT;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const char *packed = p.packed + (int64_t)blockIdx.y * layout::weight_bytes;
     uint32_t b_row = weights + (lane % 8 + lane / 16 * 8) * layout::row_bytes + lane / 8 % 2 * CHUNK_BYTES;
@@ -109,7 +116,8 @@ __global__ __launch_bounds__(THREADS, BLOCKS) void conv_thin(const __grid_consta
     for (int tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
         int image = tile / (p.tiles_x * p.tiles_y), place = tile - image * (p.tiles_x * p.tiles_y);
         int out_y = place / p.tiles_x * TILE_HEIGHT, out_x = place % p.tiles_x * TILE_WIDTH;
-        float sums[A][OUTPUTS / 8][4] = {};
+        float sums[A][OUTPUTS / 8][4] = {}, total[A][OUTPUTS / 8][4] = {}; /* total: gemm_exact.cuh */
+
         __syncthreads(); /* everybody is done with the tile before */
         load_pixels<layout, CHUNKS>(p, p.in + blockIdx.y * CHUNKS * CHUNK_BYTES, image, out_y * STRIDE - p.padding,
                                     out_x * STRIDE - p.padding, pixels);
@@ -127,11 +135,14 @@ __global__ __launch_bounds__(THREADS, BLOCKS) void conv_thin(const __grid_consta
             for (int j = 0; j < B; j++)
                 load_matrices(f.b[j], b_row + 16 * j * layout::row_bytes + 2 * step * CHUNK_BYTES);
             multiply<ARITHMETIC, A, B>(f, sums);
+            if (exact && (step % DEPTHS_A_SUM == DEPTHS_A_SUM - 1 || step == layout::steps - 1))
+                move_sums<A * OUTPUTS / 8 * 4>(&sums[0][0][0], &total[0][0][0]);
         }
 #pragma unroll
         for (int i = 0; i < A; i++) {
             int group = warp * A + i;
-            store_results<element, OUTPUTS>(p, image, out_y + group / GROUPS_A_ROW, out_x + group % GROUPS_A_ROW * 16, sums[i]);
+            store_results<element, OUTPUTS>(p, image, out_y + group / GROUPS_A_ROW, out_x + group % GROUPS_A_ROW * 16,
+                                            exact ? total[i] : sums[i]);
         }
     }
 }

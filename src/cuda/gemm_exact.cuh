@@ -5,15 +5,16 @@
  *
  *     a * b = a_high * b_high + a_high * b_low + a_low * b_high        (a_low * b_low is below 2^-22 of the product)
  *
- * Tensor cores cut sums off where adders round them. Thousands of products would lose 2^-15 of their sum, so after STEPS_A_SUM steps
- * what they have summed is added to a total outside.
+ * Tensor cores cut sums off where adders round them, always towards zero, and what every layer of a network loses in the same direction
+ * adds up: thousands of products would lose 2^-15 of their sum. So what they have summed over DEPTHS_A_SUM products of depth 8 is added to
+ * a total outside.
  */
 #ifndef DLA_CUDA_GEMM_EXACT_CUH
 #define DLA_CUDA_GEMM_EXACT_CUH
 
 #include <stdint.h>
 
-enum { STEPS_A_SUM = 4 };
+enum { DEPTHS_A_SUM = 4 }; /* those of one step of gemm_params.h */
 
 /* x = high + low, exactly. high may be x itself. */
 static __device__ __forceinline__ void split_float(uint32_t x, uint32_t &high, uint32_t &low)

@@ -11,7 +11,7 @@
 #include "cuda/gemm_exact.cuh"
 #include "cuda/gemm_hopper.cuh"
 
-enum { REMAINDERS = 3, DEPTHS = 4 };
+enum { REMAINDERS = 3, DEPTHS = DEPTHS_A_SUM };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -77,8 +77,7 @@ __global__ __launch_bounds__(GROUPS * 128, MIN_BLOCKS) void gemm_hopper_exact(co
         publish_copies();
         __syncthreads();
         products_wait<0>(); /* of the step before: only now may its registers change */
-        if ((step - part.begin) % STEPS_A_SUM == 0)
-            move_sums<COLUMNS / 2>(sums, total);
+        move_sums<COLUMNS / 2>(sums, total);
 #pragma unroll
         for (int depth = 0; depth < DEPTHS; depth++) {
             load_matrices(high[depth], stage + a_row * STEP_BYTES + (((2 * depth + lane / 16) ^ (a_row % 8)) * CHUNK_BYTES));

@@ -118,12 +118,10 @@ __global__ __launch_bounds__(ROWS / WARP_ROWS * (COLUMNS / WARP_COLUMNS) * 32,
         copy_ahead(p, part, step, loader);
         uint32_t stage = loader.stages + loader.slot * step_loader_type::stage_bytes;
         multiply_step<ARITHMETIC, A, B>(stage, stage + ROWS * STEP_BYTES, warp_row, warp_column, sums);
-        if (ARITHMETIC == CUDA_EXACT && (step - part.begin) % STEPS_A_SUM == STEPS_A_SUM - 1)
+        if (ARITHMETIC == CUDA_EXACT)
             move_sums<A * 2 * B * 4>(&sums[0][0][0], &total[0][0][0]);
         turn_stages(loader);
     }
-    if (ARITHMETIC == CUDA_EXACT)
-        move_sums<A * 2 * B * 4>(&sums[0][0][0], &total[0][0][0]);
     let_next_kernel_begin();
     copies_wait<0>();
     __syncthreads();
