@@ -50,6 +50,7 @@ TRAINED_SIZES = ((256, 224), (64, 128))   # batch, size
 IMAGES = 8         # different ones; larger batches repeat them
 MAKERS = 4         # networks made, and answers of dla asked for, at once
 DLA_SECONDS = 60   # for a call of dla that measures one thing
+BENCH_SECONDS = 5  # for a call of dla beside what it measures, when its kernels have been chosen before
 COMPILED_SECONDS = 10   # for tracing, loading and timing what was compiled: kept free of the budget for each
 
 Cell = tuple[str, int, str]   # network, batch, precision
@@ -218,19 +219,21 @@ def time_cell(session: Session, cell: Cell, engines: dict[str, Callable[[torch.n
 
 
 def cells_of(arguments: argparse.Namespace, models: Iterable[str]) -> list[Cell]:
-    return list(itertools.product(models, arguments.batch, arguments.precision))
+    """Batch by batch: of a list that is cut off every network has the first."""
+    return [(model, batch, precision) for batch, model, precision in itertools.product(arguments.batch, models, arguments.precision)]
 
 
 def sweep(session: Session) -> None:
     arguments = session.arguments
     in_turns = arguments.interleave == "cell"
-    begin, done = time.monotonic(), []
+    done: list[Cell] = []
+    cells = cells_of(arguments, arguments.models)
+    second_sweep = 0.0 if in_turns else BENCH_SECONDS * len(arguments.precision) + 2.0 * arguments.dla_seconds * len(cells)
     if not in_turns:
         for precision in arguments.precision:
             time_dla(session, arguments.models, arguments.batch, precision)
         session.say("dla's first sweep is done")
-    second_sweep = time.monotonic() - begin   # what it will take
-    for cell in cells_of(arguments, arguments.models):
+    for cell in cells:
         if session.left() < second_sweep:
             session.miss(f"{cell} and what follows: the budget is used")
             break
