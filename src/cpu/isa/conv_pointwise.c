@@ -29,8 +29,9 @@ enum {
     RUN = 16,                                 /* channels between prefetches */
     PREFETCH_TILES = 8,                       /* with more tiles a block, reading its weights is hidden anyway */
     LINE_FLOATS = 16,
-    SPLIT_PIXELS = 64,   /* a thread: with fewer, threads share output channels */
-    TASKS_PER_THREAD = 4 /* so that one that was held up can be helped */
+    AHEAD = 12 * BLOCK_VECTORS * VEC_WIDTH, /* floats from the weights in use to those fetched into L1, which may come late otherwise */
+    SPLIT_PIXELS = 64,                      /* a thread: with fewer, threads share output channels */
+    TASKS_PER_THREAD = 4                    /* so that one that was held up can be helped */
 };
 
 /* A task is some of a strip's blocks. Strips are tile_count * i / strip_count and so on, as even as whole tiles allow. */
@@ -160,8 +161,11 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
             for (int i = 0; i < run; i++, in++, weight += vectors * VEC_WIDTH) {
                 vec w[BLOCK_VECTORS];
                 UNROLL(2)
-                for (int v = 0; v < vectors; v++)
+                for (int v = 0; v < vectors; v++) {
+                    if (v * VEC_WIDTH % LINE_FLOATS == 0)
+                        __builtin_prefetch(weight + AHEAD + v * VEC_WIDTH, 0, 3);
                     w[v] = vec_load(weight + v * VEC_WIDTH);
+                }
                 UNROLL(14)
                 for (int p = 0; p < pixels; p++) {
                     vec x = vec_all(in[p * stride]);
