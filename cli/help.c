@@ -70,7 +70,7 @@ const struct help_row exit_statuses[] = {
 };
 
 const struct help_row environment[] = {
-    {"DLA_ISA=NAME", "use this instruction set: avx512, avx2, neon or generic"},
+    {"DLA_ISA=NAME", "use this instruction set: amx, avx512, avx2, neon or generic"},
     {"NO_COLOR=1", "no colours on the terminal"},
     {NULL, NULL},
 };

@@ -9,13 +9,12 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 static const char *const isa_names[ISA_COUNT] = {
-    [ISA_GENERIC] = "generic",
-    [ISA_AVX2] = "avx2",
-    [ISA_AVX512] = "avx512",
-    [ISA_NEON] = "neon",
+    [ISA_GENERIC] = "generic", [ISA_AVX2] = "avx2", [ISA_AVX512] = "avx512", [ISA_AMX] = "amx", [ISA_NEON] = "neon",
 };
 
 const char *isa_name(enum isa isa)
@@ -34,6 +33,33 @@ static bool has_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0
            && (ecx & bit_F16C) != 0;
 }
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
+           && __builtin_cpu_supports("avx512dq");
+}
+
+/* Linux saves 8 KB of tiles only for processes that asked for it, once for all of their threads. */
+static bool may_use_tiles(void)
+{
+#if defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+
+static bool has_amx(void)
+{
+    const unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24, avx512_bf16 = 1u << 5; /* of leaf 7 */
+    unsigned eax, ebx, ecx, edx, more, ignored;
+
+    return DLA_HAVE_AMX && has_avx512() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & amx_bf16) != 0
+           && (edx & amx_tile) != 0 && __get_cpuid_count(7, 1, &more, &ignored, &ignored, &ignored) != 0 && (more & avx512_bf16) != 0
+           && may_use_tiles();
+}
 #endif
 
 bool isa_is_available(enum isa isa)
@@ -45,8 +71,9 @@ bool isa_is_available(enum isa isa)
     case ISA_AVX2:
         return has_avx2();
     case ISA_AVX512:
-        return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
-               && __builtin_cpu_supports("avx512dq");
+        return has_avx512();
+    case ISA_AMX:
+        return has_amx();
 #elif defined(__aarch64__)
     case ISA_NEON:
         return true; /* part of the base architecture */
@@ -58,7 +85,7 @@ bool isa_is_available(enum isa isa)
 
 dla_status isa_choose(enum isa *result)
 {
-    static const enum isa best_first[] = {ISA_AVX512, ISA_AVX2, ISA_NEON, ISA_GENERIC};
+    static const enum isa best_first[] = {ISA_AMX, ISA_AVX512, ISA_AVX2, ISA_NEON, ISA_GENERIC};
     const char *wanted = getenv("DLA_ISA");
     char available[64] = "";
 

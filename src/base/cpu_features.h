@@ -4,10 +4,18 @@
 
 #include <dla/dla.h>
 
-enum isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_COUNT };   /* ISA_AVX2 includes FMA and F16C */
+/* Whether the compiler knows Intel's matrix unit. */
+#if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define DLA_HAVE_AMX 1
+#else
+#define DLA_HAVE_AMX 0
+#endif
 
-const char *isa_name(enum isa isa);              /* "generic", "avx2", "avx512", "neon" */
-bool isa_is_available(enum isa isa);             /* compiled in, and the processor and system support it */
+/* ISA_AVX2 includes FMA and F16C; ISA_AMX is AVX-512 with Intel's matrix unit for bfloat16. */
+enum isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_AMX, ISA_NEON, ISA_COUNT };
+
+const char *isa_name(enum isa isa);  /* "generic", "avx2", "avx512", "amx", "neon" */
+bool isa_is_available(enum isa isa); /* compiled in, and the processor and system support it */
 
 /* The best available one, or what the environment variable DLA_ISA names; an unknown or unavailable name is
  * DLA_ERROR_ARGUMENT and lists the available ones. */
@@ -21,6 +29,6 @@ void cpu_describe(char *text, size_t size);
  * Zen 4; a Zen 3 has the same units. A Zen 5 has such adders, too, but twice the lanes for as many loads; it was not measured. */
 bool cpu_adds_beside_products(void);
 
-int cpu_core_count(void);                        /* physical cores that this process may run on, at least 1 */
+int cpu_core_count(void); /* physical cores that this process may run on, at least 1 */
 
 #endif

@@ -23,7 +23,7 @@ static read_loop_function *loop_for(enum isa isa)
 #if defined(__x86_64__)
     if (isa == ISA_AVX2)
         return read_loop_avx2;
-    if (isa == ISA_AVX512)
+    if (isa == ISA_AVX512 || isa == ISA_AMX)
         return read_loop_avx512;
 #elif defined(__aarch64__)
     if (isa == ISA_NEON)

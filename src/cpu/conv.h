@@ -46,7 +46,7 @@ struct conv_call {
 
 struct conv_kernel {
     const char *name;          /* "winograd4x4_avx512" */
-    bool winograd;             /* its sums are not those of a direct convolution */
+    bool winograd;             /* its sums are not those of a direct convolution in plain float32 */
     bool half;                 /* it rounds weights to float16, for fewer bytes: used only where that is asked for */
     bool (*supports)(const struct conv_shape *shape);
     size_t (*packed_bytes)(const struct conv_shape *shape);

@@ -12,7 +12,7 @@ extern const struct map_functions map_functions_neon;
 const struct map_functions *map_functions_for(enum isa isa)
 {
 #if defined(__x86_64__)
-    if (isa == ISA_AVX512)
+    if (isa == ISA_AVX512 || isa == ISA_AMX)
         return &map_functions_avx512;
     if (isa == ISA_AVX2)
         return &map_functions_avx2;

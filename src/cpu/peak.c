@@ -19,7 +19,7 @@ static fma_loop_function *loop_for(enum isa isa)
 #if defined(__x86_64__)
     if (isa == ISA_AVX2)
         return fma_loop_avx2;
-    if (isa == ISA_AVX512)
+    if (isa == ISA_AVX512 || isa == ISA_AMX)
         return fma_loop_avx512;
 #elif defined(__aarch64__)
     if (isa == ISA_NEON)

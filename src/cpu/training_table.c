@@ -15,6 +15,7 @@ const struct training_kernels *training_kernels(enum isa isa)
     case ISA_AVX2:
         return &training_table_avx2;
     case ISA_AVX512:
+    case ISA_AMX:
         return &training_table_avx512;
 #elif defined(__aarch64__)
     case ISA_NEON:

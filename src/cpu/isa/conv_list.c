@@ -1,4 +1,5 @@
-/* conv_list.c - the convolution kernels of one instruction set, best first, the reference last. */
+/* conv_list.c - the convolution kernels of one instruction set, best first, the reference last. AVX-512's begins with those that need AMX,
+ * too (conv_table.c). */
 #include "cpu/conv.h"
 #include "cpu/isa/vector.h"
 
@@ -13,6 +14,7 @@ extern const struct conv_kernel ISA_NAME(conv_stem);
 extern const struct conv_kernel ISA_NAME(grouped3x3);
 extern const struct conv_kernel ISA_NAME(conv_pointwise);
 #if KERNEL_ISA_AVX512
+extern const struct conv_kernel ISA_NAME(conv_amx);
 extern const struct conv_kernel ISA_NAME(conv_paired);
 #endif
 #if KERNEL_ISA_AVX2 || KERNEL_ISA_AVX512
@@ -22,6 +24,9 @@ extern const struct conv_kernel ISA_NAME(conv_direct);
 extern const struct conv_kernel *const ISA_NAME(conv_list)[];
 
 const struct conv_kernel *const ISA_NAME(conv_list)[] = {
+#if KERNEL_ISA_AVX512 && DLA_HAVE_AMX
+    &ISA_NAME(conv_amx),
+#endif
 #ifndef VEC_NO_HALF
     &ISA_NAME(winograd4x4_half),
 #endif
