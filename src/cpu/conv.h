@@ -53,7 +53,8 @@ struct conv_kernel {
     /* weight: (out_channels, in_channels / groups, kernel, kernel), batch norm's scale is scale[out_channel], applied here. */
     void (*pack)(const struct conv_shape *shape, const float *weight, const float *scale, void *packed);
     size_t (*scratch_bytes)(const struct conv_shape *shape, int threads);
-    /* Multiply-adds between maps and weights, transforms not counted; NULL: those of the definition. */
+    /* Multiply-adds of the vector units between maps and weights, or what takes as long, transforms not counted; NULL: those of the
+     * definition. */
     double (*products)(const struct conv_shape *shape);
     /* Estimated microseconds on one core of a typical machine: only the ranking matters. */
     double (*cost)(const struct conv_shape *shape, int threads);

@@ -249,11 +249,11 @@ struct piece {
 
 static int list_pieces(const struct conv_shape *s, const struct blocking *b, int part, struct piece *pieces /* (PART_BLOCKS) */)
 {
-    int index = 0, count = 0, first = first_block(b, part), last = first_block(b, part + 1);
+    int index = 0, count = 0, first = first_block(b, part), end = first_block(b, part + 1);
 
     for (int source = 0; source < s->source_count; source++)
         for (int channel = 0; channel < s->source_channels[source]; channel += CHANNELS, index++)
-            if (index >= first && index < last)
+            if (index >= first && index < end)
                 pieces[count++] = (struct piece){source, channel, smaller(s->source_channels[source] - channel, CHANNELS)};
     return count;
 }
@@ -302,7 +302,7 @@ struct product {
     const char *prefetch_end;
     int prefetch_bytes;     /* with each product of limbs: in bursts they would keep tiles from being loaded */
     float *sums;            /* (POSITIONS, OUTPUTS) */
-    bool first;             /* part */
+    bool first;             /* part: sums begin with 0 */
     struct pending pending; /* of the last group */
     int pending_rows;       /* a tap and block */
 };
@@ -443,7 +443,7 @@ USES_TILES static void multiply_strip(const struct conv_call *call, const struct
     store_rows(&p, POSITIONS);
 }
 
-/* All tiles have 16 rows of 64 bytes. In memory as the processor reads it, which not every compiler knows that it does. */
+/* All tiles have 16 rows of 64 bytes. A constant, since not every compiler knows that the processor reads all of it. */
 static const struct {
     uint8_t palette, start_row, reserved[14];
     uint16_t row_bytes[16];
@@ -549,16 +549,23 @@ static void run(const struct conv_call *call)
     }
 }
 
+/* Counted in multiply-adds of the vector units that take as long. */
+static double products(const struct conv_shape *s)
+{
+    const double unit_speed = 16.0;
+    return (double)s->batch * s->out_height * s->out_width * s->out_channels * s->in_channels * s->kernel * s->kernel * PRODUCTS / unit_speed;
+}
+
 /* By times of an Emerald Rapids core: of a group's products, of sixteen floats' limbs, of a position's 32 sums on their way out, of weights
  * from memory. */
 static double cost(const struct conv_shape *s, int threads)
 {
     const double product_cycles = 430.0, split_cycles = 12.0, store_cycles = 25.0, bytes_a_microsecond = 11000.0;
     struct blocking b = block(s, threads);
-    double products = (double)b.groups * b.taps * b.block_count * b.output_groups * product_cycles;
+    double sums = (double)b.groups * b.taps * b.block_count * b.output_groups * product_cycles;
     double panel = (double)b.panel_rows * b.strip_count * b.block_count * 2 * split_cycles;
     double ends = (double)b.groups * POSITIONS * b.output_groups * store_cycles;
-    double arithmetic = (products + panel + ends) / 2500.0 / threads, memory = (double)packed_bytes(s) / bytes_a_microsecond;
+    double arithmetic = (sums + panel + ends) / 2500.0 / threads, memory = (double)packed_bytes(s) / bytes_a_microsecond;
     return arithmetic > memory ? arithmetic : memory;
 }
 
@@ -571,6 +578,7 @@ const struct conv_kernel ISA_NAME(conv_amx) = {
     .packed_bytes = packed_bytes,
     .pack = pack,
     .scratch_bytes = scratch_bytes,
+    .products = products,
     .cost = cost,
     .run = run,
 };
