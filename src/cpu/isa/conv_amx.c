@@ -553,7 +553,8 @@ static void run(const struct conv_call *call)
 static double products(const struct conv_shape *s)
 {
     const double unit_speed = 16.0;
-    return (double)s->batch * s->out_height * s->out_width * s->out_channels * s->in_channels * s->kernel * s->kernel * PRODUCTS / unit_speed;
+    return (double)s->batch * s->out_height * s->out_width * s->out_channels * s->in_channels * s->kernel * s->kernel * PRODUCTS
+           / unit_speed;
 }
 
 /* By times of an Emerald Rapids core: of a group's products, of sixteen floats' limbs, of a position's 32 sums on their way out, of weights
