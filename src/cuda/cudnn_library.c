@@ -4,51 +4,31 @@
 #include "cuda/cudnn_library.h"
 
 #include "base/status.h"
+#include "cuda/optional_library.h"
 
-#include <dlfcn.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <string.h>
 
-static const char name_of_library[] = "libcudnn.so.9";
-
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct cudnn_library opened;
-static bool is_open;
-
-static dla_status open_library(struct cudnn_library *library)
-{
 #define CUDNN_ROW(name) {"cudnn" #name, offsetof(struct cudnn_library, name)},
-    static const struct {
-        const char *name;
-        size_t field;
-    } functions[] = {CUDNN_FUNCTIONS(CUDNN_ROW)};
+static const struct library_function functions[] = {CUDNN_FUNCTIONS(CUDNN_ROW)};
 #undef CUDNN_ROW
 
-    void *handle = dlopen(name_of_library, RTLD_NOW | RTLD_LOCAL);
-    if (handle == NULL)
-        return status_set(DLA_ERROR_UNSUPPORTED, "training on the GPU needs cuDNN 9: %s; set LD_LIBRARY_PATH to the folder that has it",
-                          dlerror());
-    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
-        void *function = dlsym(handle, functions[i].name);
-        if (function == NULL) {
-            dlclose(handle);
-            return status_set(DLA_ERROR_UNSUPPORTED, "training on the GPU needs cuDNN 9: the %s that was found has no %s", name_of_library,
-                              functions[i].name);
-        }
-        memcpy((char *)library + functions[i].field, &function, sizeof function);
-    }
-    return DLA_OK;
-}
+static struct cudnn_library opened;
+
+static struct optional_library cudnn = {
+    .file = "libcudnn.so.9",
+    .need = "training on the GPU needs cuDNN 9",
+    .hint = "; set LD_LIBRARY_PATH to the folder that has it",
+    .functions = functions,
+    .function_count = sizeof functions / sizeof functions[0],
+    .table = &opened,
+    .mutex = PTHREAD_MUTEX_INITIALIZER,
+};
 
 dla_status cudnn_library_find(const struct cudnn_library **library)
 {
-    pthread_mutex_lock(&mutex);
-    dla_status status = is_open ? DLA_OK : open_library(&opened);
-    is_open = status == DLA_OK;
-    pthread_mutex_unlock(&mutex);
     *library = &opened;
-    return status;
+    return optional_library_open(&cudnn);
 }
 
 dla_status cudnn_library_status(const struct cudnn_library *library, cudnnStatus_t status, const char *what)
