@@ -159,6 +159,7 @@ static const struct conv_case awkward[] = {
      .sources = {40, 32},
      .residual = true,
      .why = "stride 2, odd and even sides, two sources, several strips"},
+    {.height = 40, .width = 39, .in = 512, .out = 33, .kernel = 3, .stride = 2, .why = "stride 2, strips as small as they can be"},
     {.height = 6, .width = 7, .in = 544, .out = 64, .kernel = 3, .stride = 2, .no_relu = true, .why = "stride 2, sums in parts, few pixels"},
     {.height = 7, .width = 5, .in = 520, .out = 35, .kernel = 3, .residual = true, .in_place = true, .why = "3x3, sums in parts, in place"},
     {.height = 113, .width = 120, .in = 16, .out = 16, .kernel = 3, .why = "large map, few channels: several strips"},

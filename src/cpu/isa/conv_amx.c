@@ -93,10 +93,9 @@ static struct blocking block(const struct conv_shape *s, int threads)
 
     b.maps = s->stride * s->stride;
     int64_t strip = PANEL_BYTES / (POSITIONS * b.part_blocks * b.maps * POSITION_BYTES), strips = b.groups / (strip > 1 ? strip : 1);
-    strips = (strips + threads - 1) / threads * threads;
-    strips = strips < threads ? threads : strips;
+    strips = strips < threads ? threads : (strips + threads - 1) / threads * threads;
     b.shared = b.groups < (int64_t)LEAST_STRIP * threads;
-    b.strip_count = b.shared ? 1 : (int)strips;
+    b.strip_count = (int)(b.shared ? 1 : strips < b.groups ? strips : b.groups);
     b.strip_groups = (b.groups + b.strip_count - 1) / b.strip_count;
     b.map_rows = b.strip_groups * POSITIONS + 2 * b.halo;
     b.panel_rows = b.maps * b.map_rows;
