@@ -14,6 +14,12 @@
 /* ISA_AVX2 includes FMA and F16C; ISA_AMX is AVX-512 with Intel's matrix unit for bfloat16. */
 enum isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_AMX, ISA_NEON, ISA_COUNT };
 
+/* The instruction set whose vectors it has: what has kernels for vectors alone asks for this one's. */
+static inline enum isa isa_vectors(enum isa isa)
+{
+    return isa == ISA_AMX ? ISA_AVX512 : isa;
+}
+
 const char *isa_name(enum isa isa);  /* "generic", "avx2", "avx512", "amx", "neon" */
 bool isa_is_available(enum isa isa); /* compiled in, and the processor and system support it */
 

@@ -20,10 +20,11 @@ static const double bytes_per_run = 24e6; /* a thread: a millisecond at most whe
 
 static read_loop_function *loop_for(enum isa isa)
 {
+    isa = isa_vectors(isa);
 #if defined(__x86_64__)
     if (isa == ISA_AVX2)
         return read_loop_avx2;
-    if (isa == ISA_AVX512 || isa == ISA_AMX)
+    if (isa == ISA_AVX512)
         return read_loop_avx512;
 #elif defined(__aarch64__)
     if (isa == ISA_NEON)

@@ -11,8 +11,9 @@ extern const struct map_functions map_functions_neon;
 
 const struct map_functions *map_functions_for(enum isa isa)
 {
+    isa = isa_vectors(isa);
 #if defined(__x86_64__)
-    if (isa == ISA_AVX512 || isa == ISA_AMX)
+    if (isa == ISA_AVX512)
         return &map_functions_avx512;
     if (isa == ISA_AVX2)
         return &map_functions_avx2;

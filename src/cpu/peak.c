@@ -16,10 +16,11 @@ enum { RUNS = 8, TASK_ITERATIONS = 20000, TASKS_PER_THREAD = 8 };
 
 static fma_loop_function *loop_for(enum isa isa)
 {
+    isa = isa_vectors(isa);
 #if defined(__x86_64__)
     if (isa == ISA_AVX2)
         return fma_loop_avx2;
-    if (isa == ISA_AVX512 || isa == ISA_AMX)
+    if (isa == ISA_AVX512)
         return fma_loop_avx512;
 #elif defined(__aarch64__)
     if (isa == ISA_NEON)

@@ -10,12 +10,11 @@ extern const struct training_kernels training_table_neon;
 
 const struct training_kernels *training_kernels(enum isa isa)
 {
-    switch (isa) {
+    switch (isa_vectors(isa)) {
 #if defined(__x86_64__)
     case ISA_AVX2:
         return &training_table_avx2;
     case ISA_AVX512:
-    case ISA_AMX:
         return &training_table_avx512;
 #elif defined(__aarch64__)
     case ISA_NEON:
