@@ -921,7 +921,8 @@ typedef struct dla_train_event {
      * and val_top1 the "mean IoU", or of boundaries the largest "pixel F", which knows no tolerance. */
     const char *score_name, *val_score_name;
     int rank, ranks;                    /* which of how many processes tells it; files are written by rank 0 alone */
-    const char *reduction;              /* STARTED: what adds the gradients of several ranks up, "MPI" or, on GPUs, "NCCL 2.27.3"; else NULL */
+    const char *reduction;              /* STARTED: what adds the gradients of several ranks up, "MPI", or on GPUs "NCCL 2.27.3"
+                                         * or "MPI through the host's memory (why)"; else NULL */
 } dla_train_event;
 
 /* Called on the thread that trains. Return false to stop: the step's result is saved, the run can be resumed. */
