@@ -11,30 +11,8 @@ skip() {
 }
 [[ "$(ldd "$dla")" == *libmpi* ]] || skip "built without MPI"
 command -v mpirun >/dev/null || skip "no mpirun"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
-
-for class in cat church truck; do mkdir -p "photos/$class"; done
-for i in 1 2 3 4 5 6 7 8; do
-    cp "$source/examples/photos/cat.jpg" "photos/cat/$i.jpg"
-    cp "$source/examples/photos/berlin_cathedral.jpg" "photos/church/$i.jpg"
-    cp "$source/examples/photos/garbage_truck.jpg" "photos/truck/$i.jpg"
-done
-# From trained weights and with a small rate, as in test_train_ranks.sh.
-recipe=(photos --model dla46_c --weights "$source/models/dla46_c_imagenette.safetensors" --reset-head --size 64 --batch 8 --lr 0.001
-    --val-split 0.3 --mixup 0.2 --dropout 0.1 --clip 1 --ema 0.9 --threads 1 --min-area 0.5 --seed 5)
-photos_recipe=("${recipe[@]}")
+source "$source/tests/ranks_check.sh"
 cuda=(--device cuda)
-ranks() {
-    timeout 300 mpirun --oversubscribe --bind-to none -n "$1" "$dla" train "${recipe[@]}" "${@:2}"
-}
-# losses RUN KIND NAME
-losses() {
-    sed -n 's/.*"kind": "'"$2"'".*"'"$3"'": \([0-9.e-]*\),.*/\1/p' "$1/log.jsonl"
-}
-# The largest relative difference of two columns of numbers.
-difference() {
-    paste "$1" "$2" | awk '{ d = ($1 - $2) / ($1 + 1e-9); if (d < 0) d = -d; if (d > most) most = d } END { printf "%.9f", NR ? most : 1 }'
-}
 # same A B MOST: both runs have as many steps, and their losses differ by less than MOST.
 same() {
     losses "$1" step loss >"$1.steps"
@@ -92,20 +70,8 @@ losses resumed epoch val_loss | tail -n 1 >resumed.val
     complain "the ranks' running statistics were not equal: $(paste rest.val resumed.val)"
 
 # ---- classes of pixels, of which the ranks have different numbers ----
-mkdir -p street/images
-for i in 1 2 3 4; do
-    cp "$source/examples/photos/berlin_cathedral.jpg" "street/images/church$i.jpg"
-    cp "$source/examples/photos/garbage_truck.jpg" "street/images/truck$i.jpg"
-done
-"$dla" segment street/images --output street >/dev/null || complain "no labels"
-mv street/classes street/labels
-printf '%s\n' sky building pole road pavement tree sign fence car pedestrian bicyclist >names
-cat >narrow.json <<'CONFIG'
-{"name": "dla46_c_narrow_up", "block": "bottleneck", "levels": [1, 1, 1, 2, 2, 1], "channels": [16, 32, 64, 64, 128, 128],
- "residual_root": false, "num_classes": 11, "down_ratio": 4}
-CONFIG
-recipe=(street --task segment --config narrow.json --weights "$source/models/dla46_c_narrow_up_camvid.safetensors" --class-names names
-    --ignore 0 --size 96 --batch 4 --lr 0.001 --threads 1 --seed 5 --epochs 2)
+make_street
+recipe=("${street_recipe[@]}")
 "$dla" train "${recipe[@]}" "${cuda[@]}" --output pixels_one 2>err || complain "pixels, one process: $(cat err)"
 ranks 2 "${cuda[@]}" --sync-bn --output pixels_two 2>err || complain "pixels, two ranks: $(cat err)"
 same pixels_one pixels_two 0.002
