@@ -86,7 +86,7 @@ static int64_t packed_floats(const struct conv_kernel *kernel, const struct conv
 static void describe_conv(const struct tape *tape, const struct step *step, struct conv_shape *s)
 {
     const struct conv_params *p = &step->node->as.conv;
-    s->batch = tape->options.batch;
+    s->batch = step->conv.norm_behind ? 1 : tape->options.batch;
     s->in_height = tape->sizes[step->in].height;
     s->in_width = tape->sizes[step->in].width;
     s->in_channels = tape->graph->nodes[step->in].channels;
@@ -102,6 +102,11 @@ static void describe_conv(const struct tape *tape, const struct step *step, stru
     s->source_channels[0] = s->in_channels;
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 static void prepare_conv(struct tape *tape, struct step *step)
 {
     const struct conv_params *p = &step->node->as.conv;
@@ -110,28 +115,28 @@ static void prepare_conv(struct tape *tape, struct step *step)
     describe_conv(tape, step, s);
     if (tape->options.device != DLA_DEVICE_CPU)
         return;
-    int threads = thread_pool_size(tape->pool);
+    int threads = conv->norm_behind ? 1 : thread_pool_size(tape->pool);
     conv->forward = choose_kernel(tape, s);
     conv->packed = tape->packed_floats;
     tape->packed_floats += packed_floats(conv->forward, s);
-    need_scratch(tape, conv->forward->scratch_bytes(s, threads));
-    if (!step->has_backward)
-        return;
-    need_scratch(tape, tape->kernels->conv_weight_gradient_scratch_bytes(s, threads));
-    if (step->to_in == CONTRIBUTE_NOTHING)
-        return;
-    conv->turned = conv_turned_shape(s);
-    if (s->stride == 1 && conv->turned.padding >= 0 && !tape->options.reference)
-        conv->data = choose_kernel(tape, &conv->turned);
-    if (conv->data) {
-        int64_t floats = tape->graph->parameters[p->weight].elements;
-        conv->packed_turned = tape->packed_floats;
-        tape->packed_floats += packed_floats(conv->data, &conv->turned);
-        tape->turned_floats = floats > tape->turned_floats ? floats : tape->turned_floats;
-        need_scratch(tape, conv->data->scratch_bytes(&conv->turned, threads));
-    } else {
-        need_scratch(tape, tape->kernels->conv_data_gradient_scratch_bytes(s, threads));
+    size_t scratch = conv->forward->scratch_bytes(s, threads);
+    if (step->has_backward)
+        scratch = larger(scratch, tape->kernels->conv_weight_gradient_scratch_bytes(s, threads));
+    if (step->has_backward && step->to_in != CONTRIBUTE_NOTHING) {
+        conv->turned = conv_turned_shape(s);
+        if (s->stride == 1 && conv->turned.padding >= 0 && !tape->options.reference)
+            conv->data = choose_kernel(tape, &conv->turned);
+        if (conv->data) {
+            int64_t floats = tape->graph->parameters[p->weight].elements;
+            conv->packed_turned = tape->packed_floats;
+            tape->packed_floats += packed_floats(conv->data, &conv->turned);
+            tape->turned_floats = floats > tape->turned_floats ? floats : tape->turned_floats;
+            scratch = larger(scratch, conv->data->scratch_bytes(&conv->turned, threads));
+        } else {
+            scratch = larger(scratch, tape->kernels->conv_data_gradient_scratch_bytes(s, threads));
+        }
     }
+    need_scratch(tape, conv->norm_behind ? tape_images_scratch_bytes(tape, step, scratch) : scratch);
 }
 
 static int64_t end_of(const struct tape *tape, int parameter, int64_t end)
@@ -172,6 +177,9 @@ static dla_status prepare_steps(struct tape *tape)
             float *arrays = arena_allocate_array(&tape->arena, (size_t)channels * NORM_ARRAYS, sizeof(float));
             if (arrays == NULL)
                 return status_out_of_memory((size_t)channels * NORM_ARRAYS * sizeof(float), "batch norm statistics");
+            step->norm.sums = arena_allocate_array(&tape->arena, (size_t)channels * 2, sizeof(double));
+            if (step->norm.sums == NULL)
+                return status_out_of_memory((size_t)channels * 2 * sizeof(double), "batch norm statistics");
             step->norm.mean = arrays;
             step->norm.deviation_inverse = arrays + channels;
             step->norm.scale = arrays + 2 * channels;
@@ -220,7 +228,7 @@ dla_status tape_create(const struct graph *graph, struct parameter_block *parame
     made->backward = arena_allocate_array(&made->arena, nodes, sizeof(*made->backward));
     made->buffers = arena_allocate_array(&made->arena, 2 * nodes, sizeof(*made->buffers));
     made->steps = arena_allocate_array(&made->arena, nodes, sizeof(*made->steps));
-    dla_status status = DLA_OK;
+    dla_status status = thread_pool_create(1, &made->alone);
     if (!made->sizes || !made->forward || !made->backward || !made->buffers || !made->steps)
         status = status_out_of_memory(nodes * sizeof(*made->steps), "a training step");
     if (status == DLA_OK)
@@ -245,6 +253,7 @@ void tape_destroy(struct tape *tape)
 {
     if (tape == NULL)
         return;
+    thread_pool_destroy(tape->alone);
     memory_free(tape->zeroings);
     memory_free(tape->block);
     memory_free(tape->packed);

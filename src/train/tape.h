@@ -16,6 +16,9 @@
 #include "train/comm.h"
 #include "train/parameter_block.h"
 
+/* Which convolutions run image by image, together with the batch norms around them (tape_images.c). */
+enum tape_by_image { BY_IMAGE_LARGE, BY_IMAGE_ALL, BY_IMAGE_NONE };
+
 struct tape_options {
     int batch, height, width;
     enum isa isa;
@@ -25,12 +28,14 @@ struct tape_options {
     double dropout;     /* probability of dropping an input of the classifier; 0: none */
     int first_image;    /* of the whole step's: where this rank's images begin; for the dropout mask */
     struct comm *norms; /* batch norms take their statistics over all ranks' images; NULL: over this one's */
-    bool recompute;     /* keep only some maps for backward and compute the others again: less memory, more time, same gradients */
-    dla_device device;  /* CUDA: tape_cuda.h runs the steps; this tape has their order and places, and no memory */
-    dla_precision precision; /* of maps and products on the GPU */
+    enum tape_by_image by_image; /* those with large maps, if the batch is large enough; the others for tests. The CPU's alone */
+    bool recompute;              /* keep only some maps for backward and compute the others again: less memory, more time, same gradients */
+    dla_device device;           /* CUDA: tape_cuda.h runs the steps; this tape has their order and places, and no memory */
+    dla_precision precision;     /* of maps and products on the GPU */
     /* On the GPU alone: */
     struct cuda_reducer *ranks; /* reducer_cuda.h: what adds up over the ranks, and with `norms` inside batch norms, too; NULL: one rank */
-    bool partners; /* with every image comes the one that it is blended with, another rank's; false: that is the mirrored one of the batch */
+    bool
+        partners; /* with every image comes the one that it is blended with, another rank's; false: that is the mirrored one of the batch */
 };
 
 struct tape;
@@ -59,8 +64,9 @@ void tape_on_gradients(struct tape *tape, gradients_ready *ready, void *context)
 
 /* Where the last pass spent its time. */
 struct tape_step_report {
-    const char *name, *kind;                            /* of the node; "conv2d" and the kernel */
-    double forward_ms, backward_ms, weight_gradient_ms; /* the last is part of backward */
+    const char *name, *kind; /* of the node; "conv2d" and the kernel */
+    /* The last is part of backward, and 0 where a convolution runs image by image. */
+    double forward_ms, backward_ms, weight_gradient_ms;
 };
 int tape_step_count(const struct tape *tape);
 struct tape_step_report tape_step_report(const struct tape *tape, int index);

@@ -140,7 +140,57 @@ static void place_concatenations(struct lowering *l)
     }
 }
 
-/* Everything else, in order: slices are views, the rest gets buffers. */
+/* The step that makes a value; NULL for the input and for slices. */
+static struct step *step_of(const struct tape *tape, value v)
+{
+    for (int s = 0; s < tape->step_count; s++)
+        if (tape->steps[s].out == v)
+            return &tape->steps[s];
+    return NULL;
+}
+
+/* The batch norm that makes a value, if nothing is added to its result and only one convolution reads that. */
+static struct step *deferrable_norm(const struct lowering *l, value v)
+{
+    struct step *step = step_of(l->tape, v);
+    bool can =
+        step && step->kind == STEP_NORM && step->other == NO_VALUE && l->consumers[v] == 1 && l->tape->forward[v].buffer == NO_BUFFER;
+    return can ? step : NULL;
+}
+
+static int64_t image_floats(const struct tape *tape, value v)
+{
+    return value_pixels(tape, v) / tape->options.batch * tape->graph->nodes[v].channels;
+}
+
+/* Convolutions that run image by image have a batch norm behind them. It is worth it where maps are so large that a step finds in memory
+ * what the step before has left, and weights so few that an image can have sums of their gradients for itself. */
+static void choose_images(struct lowering *l)
+{
+    enum { LARGE_FLOATS = 128 * 1024, FLOATS_PER_WEIGHT = 8, LEAST_BATCH = 32 /* they are what threads share */ };
+    struct tape *tape = l->tape;
+    const struct tape_options *options = &tape->options;
+    bool all = options->by_image == BY_IMAGE_ALL;
+    if (options->by_image == BY_IMAGE_NONE || options->device != DLA_DEVICE_CPU || options->reference
+        || (!all && options->batch < LEAST_BATCH))
+        return;
+    for (int s = 0; s + 1 < tape->step_count; s++) {
+        struct step *step = &tape->steps[s], *next = step + 1;
+        if (step->kind != STEP_CONV || next->kind != STEP_NORM || next->in != step->out || l->consumers[step->out] != 1
+            || step->node->as.conv.bias != NO_PARAMETER)
+            continue;
+        int64_t maps = image_floats(tape, step->in) + image_floats(tape, step->out);
+        if (!all && (maps < LARGE_FLOATS || maps < FLOATS_PER_WEIGHT * tape->graph->parameters[step->node->as.conv.weight].elements))
+            continue;
+        step->conv.norm_behind = next;
+        step->conv.norm_before = deferrable_norm(l, step->in);
+        next->norm.summed = true;
+        if (step->conv.norm_before)
+            step->conv.norm_before->norm.deferred = true;
+    }
+}
+
+/* Everything else, in order: slices are views, and so are results that a convolution will make for itself; the rest gets buffers. */
 static void place_values(struct lowering *l)
 {
     struct tape *tape = l->tape;
@@ -155,7 +205,11 @@ static void place_values(struct lowering *l)
             tape->backward[v] = (struct place){gradient.buffer, gradient.channel + node->as.slice.first_channel};
             continue;
         }
-        tape->forward[v] = (struct place){new_buffer(tape, node->channels, value_pixels(tape, v)), 0};
+        const struct step *step = step_of(tape, v);
+        if (step && step->norm.deferred)
+            tape->forward[v] = tape->forward[step->in];
+        else
+            tape->forward[v] = (struct place){new_buffer(tape, node->channels, value_pixels(tape, v)), 0};
         tape->backward[v] = (struct place){new_buffer(tape, node->channels, value_pixels(tape, v)), 0};
     }
     /* A batch norm's input that only it reads takes its gradient where the batch norm's own gradient lies. */
@@ -192,6 +246,7 @@ dla_status tape_lower(struct tape *tape)
     if (status != DLA_OK)
         goto out;
     place_concatenations(&l);
+    choose_images(&l);
     place_values(&l);
 out:
     memory_free(l.consumers);

@@ -1,4 +1,5 @@
-/* tape_run.c - running a tape's steps forward and backward; batch norm has tape_norm.c for itself.
+/* tape_run.c - running a tape's steps forward and backward; convolutions have tape_conv.c and tape_images.c, batch norms tape_norm.c for
+ * themselves.
  *
  * Convolutions divide their own work among threads; everything else is cut here into chunks of pixels or images. Sums are
  * taken per chunk and the chunks added in order, and the cut depends on the shape alone: any number of threads gives the
@@ -9,94 +10,6 @@
 #include "train/tape_steps.h"
 
 #include <string.h>
-
-/* ---- convolutions ---- */
-
-/* Task 2k packs step k's weights, task 2k+1 turns and packs them; the last steps, which have the most weights, come first. */
-static void pack_task(void *context, int task, int worker)
-{
-    struct tape *tape = context;
-    const struct step *step = &tape->steps[tape->step_count - 1 - task / 2];
-    const struct conv_step *conv = &step->conv;
-    if (step->kind != STEP_CONV)
-        return;
-    const float *weight = tape_parameter(tape, step->node->as.conv.weight);
-    if (task % 2 == 0)
-        conv->forward->pack(&conv->shape, weight, tape->ones, tape->packed + conv->packed);
-    else if (conv->data) {
-        float *turned = tape->turned + worker * tape->turned_floats;
-        conv_turn_weights(&conv->shape, weight, turned);
-        conv->data->pack(&conv->turned, turned, tape->ones, tape->packed + conv->packed_turned);
-    }
-}
-
-static void conv_forward(struct tape *tape, const struct step *step)
-{
-    const struct conv_params *p = &step->node->as.conv;
-    struct conv_call call = {
-        .shape = &step->conv.shape, .packed = tape->packed + step->conv.packed, .scratch = tape->scratch, .pool = tape->pool};
-    call.sources[0] = value_map(tape, step->in);
-    call.bias = p->bias == NO_PARAMETER ? tape->zeros : tape_parameter(tape, p->bias);
-    call.out = value_map(tape, step->out);
-    step->conv.forward->run(&call);
-}
-
-static void conv_data_backward(struct tape *tape, const struct step *step)
-{
-    struct map_view in_gradient = value_gradient(tape, step->in), out_gradient = value_gradient(tape, step->out);
-    if (step->conv.data) {
-        struct conv_call call = {
-            .shape = &step->conv.turned, .packed = tape->packed + step->conv.packed_turned, .scratch = tape->scratch, .pool = tape->pool};
-        call.sources[0] = out_gradient;
-        call.bias = tape->zeros;
-        call.out = in_gradient;
-        if (step->to_in == CONTRIBUTE_ADD)
-            call.residual = in_gradient;
-        step->conv.data->run(&call);
-        return;
-    }
-    struct conv_data_gradient_call call = {.shape = &step->conv.shape,
-                                           .weight = tape_parameter(tape, step->node->as.conv.weight),
-                                           .scratch = tape->scratch,
-                                           .pool = tape->pool};
-    call.out_gradient = out_gradient;
-    call.in_gradient = in_gradient;
-    call.accumulate = step->to_in == CONTRIBUTE_ADD;
-    if (tape->options.reference)
-        conv_data_gradient_reference(&call);
-    else
-        tape->kernels->conv_data_gradient(&call);
-}
-
-static void conv_backward(struct tape *tape, struct step *step, float *gradients)
-{
-    const struct conv_params *p = &step->node->as.conv;
-    struct map_view out_gradient = value_gradient(tape, step->out);
-    if (tape_trains(tape, p->weight)) {
-        struct conv_weight_gradient_call call = {.shape = &step->conv.shape, .in = value_map(tape, step->in), .out_gradient = out_gradient};
-        call.weight_gradient = gradients + tape->parameters->offsets[p->weight];
-        call.exact = tape->options.exact;
-        call.scratch = tape->scratch;
-        call.pool = tape->pool;
-        double start = clock_milliseconds();
-        if (tape->options.reference)
-            conv_weight_gradient_reference(&call);
-        else
-            tape->kernels->conv_weight_gradient(&call);
-        step->weight_gradient_ms = clock_milliseconds() - start;
-    }
-    if (tape_trains(tape, p->bias)) { /* the classifier's: few pixels */
-        float *gradient = gradients + tape->parameters->offsets[p->bias];
-        for (int c = 0; c < step->node->channels; c++) {
-            double sum = 0.0;
-            for (int64_t pixel = 0; pixel < value_pixels(tape, step->out); pixel++)
-                sum += (double)out_gradient.data[pixel * out_gradient.pixel_stride + c];
-            gradient[c] += (float)sum;
-        }
-    }
-    if (step->to_in != CONTRIBUTE_NOTHING)
-        conv_data_backward(tape, step);
-}
 
 /* ---- the other maps ---- */
 
@@ -167,7 +80,10 @@ static void step_forward(struct tape *tape, const struct step *step, bool again)
     struct map_call call;
     switch (step->kind) {
     case STEP_CONV:
-        conv_forward(tape, step);
+        if (step->conv.norm_behind)
+            tape_images_forward(tape, step, again);
+        else
+            tape_conv_forward(tape, step);
         return;
     case STEP_NORM:
         tape_norm_forward(tape, step, again);
@@ -357,7 +273,10 @@ static void step_backward(struct tape *tape, struct step *step, float *gradients
     struct map_view gradient = value_gradient(tape, step->out);
     switch (step->kind) {
     case STEP_CONV:
-        conv_backward(tape, step, gradients);
+        if (step->conv.norm_behind)
+            tape_images_backward(tape, step, gradients);
+        else
+            tape_conv_backward(tape, step, gradients);
         return;
     case STEP_NORM:
         tape_norm_backward(tape, step, gradients);
@@ -393,7 +312,7 @@ void tape_forward(struct tape *tape, uint64_t key)
 {
     tape->key = key;
     double start = clock_milliseconds();
-    thread_pool_run(tape->pool, pack_task, tape, 2 * tape->step_count);
+    tape_pack_weights(tape);
     tape->pack_ms = clock_milliseconds() - start;
     for (int k = 0; k < tape->step_count; k++) {
         start = clock_milliseconds();

@@ -94,6 +94,20 @@ static enum contribution contribute(struct schedule *s, int step, value v, bool 
     return CONTRIBUTE_ADD;
 }
 
+/* What a convolution that runs image by image reads and writes beside its own maps. */
+static void touch_norms(struct tape *tape, const struct step *step, int time)
+{
+    const struct step *behind = step->conv.norm_behind;
+    touch(tape, tape->forward[step->out], time);
+    if (behind->other != NO_VALUE) {
+        touch(tape, tape->forward[behind->out], time);
+        if (behind->to_other != CONTRIBUTE_NOTHING)
+            touch(tape, tape->backward[behind->other], time);
+    }
+    if (step->conv.norm_before)
+        touch(tape, tape->forward[step->in], time);
+}
+
 /* One step of the backward walk: what it reads and where it contributes. */
 static void schedule_backward(struct schedule *s, int index)
 {
@@ -108,6 +122,8 @@ static void schedule_backward(struct schedule *s, int index)
         if (tape_trains(tape, step->node->as.conv.weight))
             touch(tape, tape->forward[step->in], time);
         step->to_in = contribute(s, index, step->in, step->kind == STEP_CONV);
+        if (step->kind == STEP_CONV && step->conv.norm_behind)
+            touch_norms(tape, step, time);
         break;
     case STEP_NORM:
         touch(tape, tape->forward[step->in], time);
@@ -254,6 +270,8 @@ static dla_status schedule(struct tape *tape)
                     step->has_backward = step->has_backward || s.needs[step->node->inputs[i]];
             if (step->kind == STEP_NORM)
                 step->norm.fixed = !tape_trains(tape, step->norm.params->weight);
+            if (step->kind == STEP_CONV && step->conv.norm_behind)
+                step->conv.norm_behind->norm.applied = step->has_backward;
             s.needs[v] = step->has_backward;
             schedule_forward(tape, k, k);
             if (step->again) {

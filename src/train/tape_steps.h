@@ -56,10 +56,13 @@ enum step_kind {
 
 /* A convolution's kernels and packed weights. */
 struct conv_step {
-    struct conv_shape shape, turned;
+    struct conv_shape shape, turned; /* of the batch, or of one image */
     const struct conv_kernel *forward;
-    const struct conv_kernel *data; /* with turned weights; NULL: the gather of training.h, or no gradient wanted */
-    int64_t packed, packed_turned;  /* floats from the start of the packed weights */
+    const struct conv_kernel *data;      /* with turned weights; NULL: the gather of training.h, or no gradient wanted */
+    int64_t packed, packed_turned;       /* floats from the start of the packed weights */
+    struct step *norm_behind;            /* image by image: the step behind, whose sums and backward run with it; else NULL */
+    struct step *norm_before;            /* a deferred one, whose result is the input; or NULL */
+    int64_t kernel_floats, image_floats; /* then: of a worker's scratch, for its kernels and in all */
 };
 
 /* What a batch norm keeps from forward to backward; all (channels). */
@@ -67,6 +70,10 @@ struct norm_step {
     const struct batch_norm_params *params;
     bool fixed; /* running statistics are used, and not updated */
     bool relu;
+    bool summed;   /* the convolution before, run image by image, takes forward's sums */
+    bool applied;  /* and, backward, the last pass */
+    bool deferred; /* the result has no map: it is made, image by image, by the convolution that reads it, which takes backward's sums */
+    double *sums;  /* (2, channels), the last pass's over the whole batch */
     float *mean, *deviation_inverse, *scale, *shift, *gradient_of_x, *gradient_constant;
 };
 
@@ -96,7 +103,7 @@ struct tape {
     struct arena arena;
     const struct graph *graph;
     struct parameter_block *parameters;
-    struct thread_pool *pool;
+    struct thread_pool *pool, *alone; /* `alone` is the calling thread, for kernels within a task */
     struct tape_options options;
     const struct training_kernels *kernels;
     const struct map_functions *maps;
@@ -160,6 +167,18 @@ static inline int tape_chunk_count(int64_t pixels)
     return chunks > MOST_SUM_CHUNKS ? MOST_SUM_CHUNKS : (int)chunks;
 }
 
+/* The first of `count` things that chunk `chunk` of `chunks` takes. */
+static inline int64_t chunk_start(int64_t count, int chunk, int chunks)
+{
+    return count * chunk / chunks;
+}
+
+/* The same for images, which are then whole. */
+static inline int tape_image_chunk_count(int batch)
+{
+    return batch > MOST_SUM_CHUNKS ? MOST_SUM_CHUNKS : batch;
+}
+
 static inline const float *tape_parameter(const struct tape *tape, int index)
 {
     return tape->parameters->values + tape->parameters->offsets[index];
@@ -170,15 +189,36 @@ static inline struct const_view constant_view(struct map_view map)
     return (struct const_view){map.data, map.pixel_stride};
 }
 
+/* tape_conv.c: all convolutions' weights, packed; a convolution's step. */
+void tape_pack_weights(struct tape *tape);
+void tape_conv_forward(struct tape *tape, const struct step *step);
+void tape_conv_backward(struct tape *tape, struct step *step, float *gradients);
+
+/* And its parts, for whoever runs them: the maps on both sides or their gradients, of as many images as the step's shape has. */
+struct conv_maps {
+    struct map_view in, out;
+    void *scratch;
+    struct thread_pool *pool;
+};
+void tape_conv_run(const struct tape *tape, const struct step *step, const struct conv_maps *maps);
+void tape_conv_weight_gradient(const struct tape *tape, const struct step *step, const struct conv_maps *maps, float *weight_gradient);
+void tape_conv_data_gradient(const struct tape *tape, const struct step *step, const struct conv_maps *maps);
+
 /* tape_norm.c: a batch norm's step. `again`: with the scale and shift of the first time, running statistics untouched. `gradients` as
  * for tape_backward. */
 void tape_norm_forward(struct tape *tape, const struct step *step, bool again);
 void tape_norm_backward(struct tape *tape, const struct step *step, float *gradients);
+/* Its run over pixels first .. end-1, with the maps of forward, and of backward. */
+struct norm_run tape_norm_run(const struct tape *tape, const struct step *step, int64_t first, int64_t end);
+struct norm_run tape_norm_backward_run(const struct tape *tape, const struct step *step, int64_t first, int64_t end);
+/* Sums of chunks of images, (2, channels) each from the start of tape->sums on, to the step's. */
+void tape_norm_add_image_sums(const struct tape *tape, const struct step *step);
 
-/* The part of `count` things that chunk `chunk` of `chunks` takes: first .. end-1. */
-static inline int64_t chunk_start(int64_t count, int chunk, int chunks)
-{
-    return count * chunk / chunks;
-}
+/* tape_images.c: a convolution with a norm_behind. Forward leaves the norm's sums in tape->sums, (2, channels) for each chunk of images, of x
+ * minus its value at the chunk's first pixel; but `again` takes none. Backward adds to the gradients of the weights, and leaves the
+ * backward sums of norm_before in that step. */
+size_t tape_images_scratch_bytes(const struct tape *tape, struct step *step, size_t kernel_bytes);
+void tape_images_forward(struct tape *tape, const struct step *step, bool again);
+void tape_images_backward(struct tape *tape, const struct step *step, float *gradients);
 
 #endif
