@@ -17,6 +17,9 @@ static const struct conv_case awkward[] = {
     {.height = 7, .width = 5, .in = 3, .out = 16, .kernel = 7, .why = "the photograph: taps of a row merged"},
     {.batch = 2, .height = 33, .width = 17, .in = 3, .out = 17, .kernel = 7, .why = "the photograph, an output tail of one"},
     {.batch = 3, .height = 9, .width = 10, .in = 16, .out = 16, .kernel = 3, .why = "one vector of output channels"},
+    {.batch = 2, .height = 22, .width = 75, .in = 1, .out = 9, .kernel = 7, .why = "a grey photograph, several blocks of tiles"},
+    {.height = 13, .width = 63, .in = 4, .out = 33, .kernel = 7, .why = "four channels"},
+    {.height = 12, .width = 12, .in = 2, .out = 16, .kernel = 7, .why = "two channels, whole tiles"},
     {.batch = 18, .height = 9, .width = 20, .in = 3, .out = 16, .kernel = 7, .why = "the photograph, whole and part blocks of rows"},
     {.batch = 2, .height = 6, .width = 23, .in = 24, .out = 5, .kernel = 3, .why = "three tiles of inputs, few outputs"},
     {.batch = 2, .height = 3, .width = 1, .in = 8, .out = 16, .kernel = 3, .why = "a map narrower than the window"},
@@ -286,7 +289,7 @@ static void every_kernel_agrees_with_the_reference(void **state)
                 call.pool = pool;
                 kernels->conv_weight_gradient(&call);
                 double d = difference(actual, expected, 1, (int)p.weight_floats, p.weight_floats);
-                if (d > 3e-6)
+                if (d > (call.exact ? 3e-6 : 6e-6)) /* seven taps in Winograd's domain: twice the rounding */
                     fail_msg("%s, weight gradient, %s%s: off by %g", isa_name((enum isa)isa), awkward[c].why,
                              call.exact   ? ", exact"
                              : call.pairs ? ", in pairs"
