@@ -5,9 +5,10 @@
  * A task has some column tiles of dW and all, or some, of its row tiles. It goes through the pixels block by block:
  *
  *     for each block of pixels:
+ *         inputs of the task's row tiles          -> panels (row tile)(pixel)(MR_WIDE)
  *         out_gradient of the task's column tiles -> panels (column tile)(pixel)(BLOCK)
- *         for each column tile:                      its panel, 24 KB, stays in L1
- *             for each row tile:                     the block's inputs, read where they are, stay in L2
+ *         for each column tile:                      its panel, 18 KB, stays in L1
+ *             for each row tile:                     its panel comes from L2, in order
  *                 sums (MR_WIDE x BLOCK) += inputs^T * panel
  *
  * Both maps are so read from memory once a task, by prefetches for the next block that are spread over the products of this one. Sums
@@ -35,7 +36,7 @@
 
 enum {
     BLOCK = 2 * VEC_WIDTH,
-    PIXELS = 192,           /* of a block */
+    PIXELS = 144,           /* of a block */
     LEAST_CHANNELS = 192,   /* of both maps together: maps with fewer are read where they are by conv_weight_gradient.c */
     MOST_SUMS = 128 * 1024, /* floats of a task's sums: half of L2 */
     LINE_FLOATS = 16,
@@ -76,7 +77,8 @@ static struct pointwise_gradient_job job_of(const struct conv_shape *s, int thre
         else
             columns = divide_up(job.column_tiles, ++job.column_parts);
     }
-    job.worker_floats = aligned((int64_t)columns * (PIXELS * BLOCK + (int64_t)rows * MR_WIDE * BLOCK) + rows * MR_WIDE + columns * BLOCK);
+    job.worker_floats =
+        aligned((int64_t)columns * (PIXELS * BLOCK + (int64_t)rows * MR_WIDE * BLOCK) + rows * MR_WIDE * (PIXELS + 1) + columns * BLOCK);
     return job;
 }
 
@@ -87,29 +89,48 @@ size_t ISA_NAME(pointwise_gradient_scratch_bytes)(const struct conv_shape *s, in
 
 /* Lines of the next block, as they follow one another in memory, pixel by pixel. */
 struct ahead {
-    const float *at;
+    const float *pixel;
     int64_t stride;
-    int lines; /* of a pixel */
+    int lines, line; /* of a pixel, and the next one */
     int64_t count, done;
 };
 
 static struct ahead ahead_of(const float *at, int64_t stride, int channels, int64_t pixels)
 {
     int lines = divide_up(channels, LINE_FLOATS);
-    return (struct ahead){.at = at, .stride = stride, .lines = lines, .count = lines * pixels};
+    return (struct ahead){.pixel = at, .stride = stride, .lines = lines, .count = lines * pixels};
 }
 
 static void fetch(struct ahead *ahead, int64_t until)
 {
-    for (; ahead->done < until; ahead->done++)
-        __builtin_prefetch(ahead->at + ahead->done / ahead->lines * ahead->stride + ahead->done % ahead->lines * LINE_FLOATS, 0, 2);
+    for (; ahead->done < until; ahead->done++) {
+        __builtin_prefetch(ahead->pixel + ahead->line * LINE_FLOATS, 0, 2);
+        if (++ahead->line == ahead->lines) {
+            ahead->line = 0;
+            ahead->pixel += ahead->stride;
+        }
+    }
 }
 
-/* The gradient times `scale`; in groups, where there are such, with g' of second pairs negated. */
-static void pack_panels(const float *from, int64_t stride, int64_t pixels, int columns, float scale, bool grouped, float *panels)
+/* Inputs of a block to panels (row tile)(pixel)(MR_WIDE): a line of the map, which has two or more row tiles, is read once. */
+static void pack_inputs(const float *from, int64_t stride, int64_t pixels, int rows, float *panels)
+{
+    enum { TILES = VEC_WIDTH / MR_WIDE };
+    for (int row = 0; row < rows; row += TILES) {
+        int tiles = smaller(rows - row, TILES);
+        const float *in = from + row * MR_WIDE;
+        float *to = panels + row * pixels * MR_WIDE;
+        for (int64_t p = 0; p < pixels; p++, in += stride, to += MR_WIDE)
+            for (int tile = 0; tile < tiles; tile++)
+                memcpy(to + tile * pixels * MR_WIDE, in + tile * MR_WIDE, MR_WIDE * sizeof(float));
+    }
+}
+
+/* The gradient times `scale`; in groups, which come first, with g' of second pairs negated. */
+static void pack_panels(const float *from, int64_t stride, int64_t pixels, int64_t groups, int columns, float scale, float *panels)
 {
     for (int64_t p = 0; p < pixels; p++, from += stride) {
-        vec factor = vec_all(grouped && p % GROUP == 3 ? -scale : scale);
+        vec factor = vec_all(p < groups * GROUP && p % GROUP == 3 ? -scale : scale);
         for (int column = 0; column < columns; column++)
             for (int lane = 0; lane < BLOCK; lane += VEC_WIDTH)
                 vec_store(panels + (column * pixels + p) * BLOCK + lane, vec_load(from + column * BLOCK + lane) * factor);
@@ -134,7 +155,7 @@ static void add_mixed(const float *map, int64_t stride, int64_t groups, int chan
 }
 
 /* sums (MR_WIDE, BLOCK) += inputs^T * panel over whole groups of pixels, the mixed products among them. */
-static void multiply_groups(const float *in, int64_t stride, const float *panel, int64_t groups, float *sums)
+static void multiply_groups(const float *in, const float *panel, int64_t groups, float *sums)
 {
     vec sum[MR_WIDE][2];
 
@@ -144,8 +165,8 @@ static void multiply_groups(const float *in, int64_t stride, const float *panel,
         for (int v = 0; v < 2; v++)
             sum[m][v] = vec_load(sums + m * BLOCK + v * VEC_WIDTH);
     }
-    for (int64_t g = 0; g < groups; g++, in += GROUP * stride, panel += GROUP * BLOCK) {
-        const float *x[GROUP] = {in, in + stride, in + 2 * stride, in + 3 * stride, in + 4 * stride, in + 5 * stride};
+    for (int64_t g = 0; g < groups; g++, in += GROUP * MR_WIDE, panel += GROUP * BLOCK) {
+        const float *x[GROUP] = {in, in + MR_WIDE, in + 2 * MR_WIDE, in + 3 * MR_WIDE, in + 4 * MR_WIDE, in + 5 * MR_WIDE};
         UNROLL(2)
         for (int half = 0; half < 2; half++) {
             vec first[2], second[2], single[2];
@@ -212,6 +233,17 @@ static float gradient_scale(const struct conv_weight_gradient_call *call, int64_
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------------- */
 
+/* Sums (count, BLOCK) of some inputs and a column tile's outputs, without the mixed products, to the gradient (out_channels, in_channels). */
+static void add_sums(const struct pointwise_gradient_job *job, const float *sums, int count, const float *in_mixed, const float *out_mixed,
+                     float *gradient)
+{
+    const float undo = 1.0f / job->scale;
+
+    for (int n = 0; n < BLOCK; n++, gradient += job->call->shape->in_channels)
+        for (int i = 0; i < count; i++)
+            gradient[i] += (sums[i * BLOCK + n] - in_mixed[i] - out_mixed[n]) * undo;
+}
+
 static void pointwise_task(void *context, int task, int worker)
 {
     const struct pointwise_gradient_job *job = context;
@@ -224,6 +256,7 @@ static void pointwise_task(void *context, int task, int worker)
     int64_t in_stride = call->in.pixel_stride, out_stride = call->out_gradient.pixel_stride, tile_floats = MR_WIDE * BLOCK;
     float *panels = (float *)call->scratch + worker * job->worker_floats, *sums = panels + (int64_t)columns * PIXELS * BLOCK;
     float *in_mixed = sums + rows * columns * tile_floats, *out_mixed = in_mixed + rows * MR_WIDE;
+    float *inputs = out_mixed + columns * BLOCK;
 
     memset(sums, 0, (size_t)(rows * columns * tile_floats + rows * MR_WIDE + columns * BLOCK) * sizeof(float));
     for (int64_t pixel = 0; pixel < job->pixels; pixel += PIXELS) {
@@ -231,35 +264,37 @@ static void pointwise_task(void *context, int task, int worker)
         int64_t next_count = job->pixels - next < PIXELS ? job->pixels - next : PIXELS;
         struct ahead next_in = ahead_of(in + next * in_stride, in_stride, rows * MR_WIDE, next_count),
                      next_out = ahead_of(out + next * out_stride, out_stride, columns * BLOCK, next_count);
-        int64_t tiles = (int64_t)rows * columns, done = 0, groups = job->paired && count % GROUP == 0 ? count / GROUP : 0;
+        int64_t tiles = (int64_t)rows * columns, done = 0, groups = job->paired ? count / GROUP : 0;
 
-        pack_panels(out + pixel * out_stride, out_stride, count, columns, job->scale, groups > 0, panels);
-        if (groups > 0) {
-            add_mixed(in + pixel * in_stride, in_stride, groups, rows * MR_WIDE, 1.0f, in_mixed);
-            add_mixed(out + pixel * out_stride, out_stride, groups, columns * BLOCK, job->scale, out_mixed);
-        }
+        pack_inputs(in + pixel * in_stride, in_stride, count, rows, inputs);
+        pack_panels(out + pixel * out_stride, out_stride, count, groups, columns, job->scale, panels);
+        add_mixed(in + pixel * in_stride, in_stride, groups, rows * MR_WIDE, 1.0f, in_mixed);
+        add_mixed(out + pixel * out_stride, out_stride, groups, columns * BLOCK, job->scale, out_mixed);
         for (int column = 0; column < columns; column++)
             for (int row = 0; row < rows; row++) {
-                struct walk walk = {.images = 1, .rows = 1, .columns = (int)count, .in_column = in_stride, .out_column = BLOCK};
-                walk.in = in + pixel * in_stride + row * MR_WIDE;
-                walk.out = panels + column * count * BLOCK;
+                const float *tile_in = inputs + row * count * MR_WIDE, *tile_out = panels + column * count * BLOCK;
+                float *tile_sums = sums + (column * rows + row) * tile_floats;
+                struct walk rest = {.images = 1,
+                                    .rows = 1,
+                                    .columns = (int)(count - groups * GROUP),
+                                    .in_column = MR_WIDE,
+                                    .out_column = BLOCK,
+                                    .in = tile_in + groups * GROUP * MR_WIDE,
+                                    .out = tile_out + groups * GROUP * BLOCK};
                 done++;
                 fetch(&next_in, next_in.count * done / tiles);
                 fetch(&next_out, next_out.count * done / tiles);
                 if (groups > 0)
-                    multiply_groups(walk.in, in_stride, walk.out, groups, sums + (column * rows + row) * tile_floats);
-                else
-                    multiply_tile(&walk, sums + (column * rows + row) * tile_floats, MR_WIDE, 2);
+                    multiply_groups(tile_in, tile_out, groups, tile_sums);
+                if (rest.columns > 0)
+                    multiply_tile(&rest, tile_sums, MR_WIDE, 2);
             }
     }
-    const float undo = 1.0f / job->scale;
     for (int column = 0; column < columns; column++)
-        for (int n = 0; n < BLOCK; n++) {
-            int64_t o = (int64_t)(first_column + column) * BLOCK + n;
-            float *to = call->weight_gradient + o * call->shape->in_channels + first_row * MR_WIDE;
-            for (int i = 0; i < rows * MR_WIDE; i++)
-                to[i] += (sums[((int64_t)column * rows * MR_WIDE + i) * BLOCK + n] - in_mixed[i] - out_mixed[column * BLOCK + n]) * undo;
-        }
+        for (int i = 0; i < rows * MR_WIDE; i += LINE_FLOATS)
+            add_sums(job, sums + ((int64_t)column * rows * MR_WIDE + i) * BLOCK, smaller(rows * MR_WIDE - i, LINE_FLOATS), in_mixed + i,
+                     out_mixed + column * BLOCK,
+                     call->weight_gradient + (int64_t)(first_column + column) * BLOCK * call->shape->in_channels + first_row * MR_WIDE + i);
 }
 
 void ISA_NAME(pointwise_gradient)(const struct conv_weight_gradient_call *call)
