@@ -1,6 +1,8 @@
 /* conv_backward_reference.c - the gradients of a convolution as the definition says them; what every fast one is tested against. */
 #include "cpu/conv_backward.h"
 
+#include <string.h>
+
 /* Coordinate of the input pixel that tap `tap` of output coordinate `out` reads; may lie outside the map. */
 static int input_coordinate(const struct conv_shape *s, int out, int tap)
 {
@@ -65,16 +67,41 @@ void conv_weight_gradient_reference(const struct conv_weight_gradient_call *call
                 }
 }
 
+/* from: (rows, columns), to: (columns, rows). Squares go through memory of their own: rows are often powers of two apart, and evict each other
+ * from L1. */
+static void transpose(const float *from, int rows, int columns, float *to)
+{
+    enum { SIDE = 16 };
+    float near[SIDE][SIDE];
+
+    for (int row = 0; row < rows; row += SIDE)
+        for (int column = 0; column < columns; column += SIDE) {
+            int height = rows - row < SIDE ? rows - row : SIDE, width = columns - column < SIDE ? columns - column : SIDE;
+            for (int y = 0; y < height; y++)
+                memcpy(near[y], from + (int64_t)(row + y) * columns + column, (size_t)width * sizeof(float));
+            for (int x = 0; x < width; x++)
+                for (int y = 0; y < height; y++)
+                    to[(int64_t)(column + x) * rows + row + y] = near[y][x];
+        }
+}
+
 void conv_turn_weights(const struct conv_shape *s, const float *weight, float *turned)
 {
     int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups, taps = s->kernel * s->kernel;
-    for (int i = 0; i < s->in_channels; i++)
-        for (int o = 0; o < out_group; o++) {
-            const float *from = weight + ((int64_t)(i / in_group * out_group + o) * in_group + i % in_group) * taps;
-            float *to = turned + ((int64_t)i * out_group + o) * taps;
-            for (int tap = 0; tap < taps; tap++)
-                to[tap] = from[taps - 1 - tap];
+    int64_t group_floats = (int64_t)in_group * out_group * taps;
+    for (int group = 0; group < s->groups; group++, weight += group_floats, turned += group_floats) {
+        if (taps == 1) {
+            transpose(weight, out_group, in_group, turned);
+            continue;
         }
+        for (int i = 0; i < in_group; i++)
+            for (int o = 0; o < out_group; o++) {
+                const float *from = weight + ((int64_t)o * in_group + i) * taps;
+                float *to = turned + ((int64_t)i * out_group + o) * taps;
+                for (int tap = 0; tap < taps; tap++)
+                    to[tap] = from[taps - 1 - tap];
+            }
+    }
 }
 
 struct conv_shape conv_turned_shape(const struct conv_shape *s)

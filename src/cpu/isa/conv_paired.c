@@ -171,14 +171,15 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
             undo[lane] = 0.0f;
         for (int lane = 0; lane < count; lane++)
             factors[lane] = row_factor(rows + (int64_t)lane * s->in_channels, s->in_channels, scale[first + lane], &undo[lane]);
+        float near[BLOCK][VEC_WIDTH] = {{0.0f}}; /* rows lie powers of two apart, and evict each other from L1 */
         for (int i = 0; i < s->in_channels; i++, out += BLOCK) {
             int unit = i / UNIT, pair = i % UNIT - VEC_WIDTH; /* the pair whose second member channel i is */
             bool second = unit < b.units && pair >= 0 && pair < PAIRS;
             float sign = second && is_negative(unit, pair) ? -1.0f : 1.0f;
-            for (int lane = 0; lane < count; lane++)
-                out[lane] = rows[(int64_t)lane * s->in_channels + i] * (sign * factors[lane]);
-            for (int lane = count; lane < BLOCK; lane++)
-                out[lane] = 0.0f;
+            for (int lane = 0; lane < count && i % VEC_WIDTH == 0; lane++)
+                vec_store(near[lane], vec_load(rows + (int64_t)lane * s->in_channels + i));
+            for (int lane = 0; lane < BLOCK; lane++)
+                out[lane] = near[lane][i % VEC_WIDTH] * (sign * factors[lane]);
             for (int lane = 0; second && lane < BLOCK; lane++)
                 sums[lane] += (double)out[lane] * out[lane - VEC_WIDTH * BLOCK];
         }
