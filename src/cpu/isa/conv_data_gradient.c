@@ -8,7 +8,8 @@
  * out_gradient of one image is first copied into a frame of zeros, so that no tap needs a test for the map's edge. Weights
  * are laid out as [column tile of NR][tap][output channel][NR].
  *
- * Convolutions of many narrow groups (groups_isa.h) take lanes as input channels and the spread copies of out_gradient.
+ * Convolutions of many narrow groups (groups_isa.h) take lanes as input channels and the spread copies of out_gradient, of which only
+ * those rows are made and kept that a row of the input needs.
  */
 #include "cpu/isa/groups_isa.h"
 #include "cpu/isa/sizes.h"
@@ -40,6 +41,7 @@ struct job {
     const struct conv_data_gradient_call *call;
     struct frame frame;
     bool narrow;
+    int slots;               /* rows of the frame that are there at a time: row r in slot r % slots */
     int vectors, pixels;     /* of a tile */
     int column_tiles;        /* of one group; narrow: of all channels */
     float *weights, *frames; /* frames [worker] */
@@ -54,7 +56,8 @@ static struct job job_of(const struct conv_shape *s)
     job.pixels = job.narrow || job.vectors == 2 ? PIXELS : MOST_PIXELS;
     job.column_tiles = divide_up(job.narrow ? s->in_channels : in_group, job.vectors * VEC_WIDTH);
     job.tile_floats = (int64_t)s->kernel * s->kernel * out_group * job.vectors * VEC_WIDTH;
-    job.frame_floats = aligned((int64_t)job.frame.height * job.frame.width * (job.narrow ? out_group * VEC_WIDTH : out_group));
+    job.slots = job.narrow ? ((s->kernel - 1) * s->dilation) / s->stride + 1 : job.frame.height;
+    job.frame_floats = aligned((int64_t)job.slots * job.frame.width * (job.narrow ? job.column_tiles * out_group * VEC_WIDTH : out_group));
     return job;
 }
 
@@ -97,10 +100,11 @@ struct tap_list {
     } taps[64];
 };
 
-static struct tap_list taps_of(const struct job *job, int y, int phase_x, int frame_pixel, int weight_tap)
+/* Of input row y and a phase of columns. */
+static void list_taps(const struct job *job, int y, int phase_x, int frame_pixel, int weight_tap, struct tap_list *list)
 {
     const struct conv_shape *s = job->call->shape;
-    struct tap_list list = {0};
+    list->count = 0;
     for (int ky = 0; ky < s->kernel; ky++) {
         int oy;
         if (!tap_serves(s, y, ky, &oy) || oy < 0 || oy >= s->out_height)
@@ -108,12 +112,11 @@ static struct tap_list taps_of(const struct job *job, int y, int phase_x, int fr
         for (int kx = 0; kx < s->kernel; kx++) {
             int ox;
             if (tap_serves(s, phase_x, kx, &ox))
-                list.taps[list.count++] =
-                    (struct tap){((int64_t)(oy + job->frame.before_y) * job->frame.width + ox + job->frame.before_x) * frame_pixel,
-                                 (int64_t)(ky * s->kernel + kx) * weight_tap};
+                list->taps[list->count++] = (struct tap){
+                    ((int64_t)((oy + job->frame.before_y) % job->slots) * job->frame.width + ox + job->frame.before_x) * frame_pixel,
+                    (int64_t)(ky * s->kernel + kx) * weight_tap};
         }
     }
-    return list;
 }
 
 ALWAYS_INLINE void store_pixel(float *to, const vec *sum, int vectors, int channels, bool accumulate)
@@ -190,6 +193,7 @@ static void dense_task(void *context, int image, int worker)
     const struct conv_shape *s = call->shape;
     int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups, nr = job->vectors * VEC_WIDTH;
     float *frame = job->frames + worker * job->frame_floats;
+    struct tap_list list;
 
     for (int group = 0; group < s->groups; group++) {
         fill_frame(job, image, group, frame);
@@ -198,7 +202,7 @@ static void dense_task(void *context, int image, int worker)
             int channels = in_group - tile * nr < nr ? in_group - tile * nr : nr;
             for (int y = 0; y < s->in_height; y++)
                 for (int phase = 0; phase < s->stride && phase < s->in_width; phase++) {
-                    struct tap_list list = taps_of(job, y, phase, out_group, out_group * nr);
+                    list_taps(job, y, phase, out_group, out_group * nr, &list);
                     int count = divide_up(s->in_width - phase, s->stride);
                     float *to = call->in_gradient.data
                                 + (((int64_t)image * s->in_height + y) * s->in_width + phase) * call->in_gradient.pixel_stride
@@ -234,55 +238,78 @@ static void narrow_pack(const struct job *job)
                     job->call->weight[((int64_t)(c / width * width + j) * width + c % width) * taps + tap];
 }
 
+/* width is a constant at the calls that matter. */
 ALWAYS_INLINE void narrow_tile(const struct tap_list *list, const float *frame, const float *weights, float *to, int64_t to_pixel,
-                               int pixels, int lanes, bool accumulate, int width)
+                               int pixels, int lanes, bool accumulate, const int width)
 {
     vec sum[PIXELS];
+
+    UNROLL(8)
     for (int p = 0; p < PIXELS; p++)
         sum[p] = vec_zero();
     for (int t = 0; t < list->count; t++) {
         const float *gradient = frame + list->taps[t].frame, *w = weights + list->taps[t].weights;
         for (int j = 0; j < width; j++) {
             vec weight = vec_load(w + j * VEC_WIDTH);
+            UNROLL(8)
             for (int p = 0; p < PIXELS; p++)
                 sum[p] = vec_fma(vec_load(gradient + ((int64_t)p * width + j) * VEC_WIDTH), weight, sum[p]);
         }
     }
-    for (int p = 0; p < pixels; p++)
-        store_pixel(to + p * to_pixel, &sum[p], 1, lanes, accumulate);
+    UNROLL(8)
+    for (int p = 0; p < PIXELS; p++)
+        if (p < pixels)
+            store_pixel(to + p * to_pixel, &sum[p], 1, lanes, accumulate);
 }
 
+/* One vector of channels of a row's phase, from the first pixel on, which is `to`. */
+static void narrow_row(const struct job *job, const struct tap_list *list, const float *frame, const float *weights, float *to, int count,
+                       int lanes)
+{
+    const struct conv_shape *s = job->call->shape;
+    int width = s->in_channels / s->groups;
+    int64_t to_pixel = s->stride * job->call->in_gradient.pixel_stride;
+    bool accumulate = job->call->accumulate;
+
+    for (int p = 0; p < count; p += PIXELS, frame += PIXELS * width * VEC_WIDTH, to += PIXELS * to_pixel) {
+        int pixels = smaller(count - p, PIXELS);
+        if (width == 8)
+            narrow_tile(list, frame, weights, to, to_pixel, pixels, lanes, accumulate, 8);
+        else if (width == 4)
+            narrow_tile(list, frame, weights, to, to_pixel, pixels, lanes, accumulate, 4);
+        else if (width == 2)
+            narrow_tile(list, frame, weights, to, to_pixel, pixels, lanes, accumulate, 2);
+        else
+            narrow_tile(list, frame, weights, to, to_pixel, pixels, lanes, accumulate, width);
+    }
+}
+
+/* Row by row, all channels of one after the other, so that both maps are gone through in order. */
 static void narrow_task(void *context, int image, int worker)
 {
     const struct job *job = context;
     const struct conv_data_gradient_call *call = job->call;
     const struct conv_shape *s = call->shape;
     const struct frame *f = &job->frame;
-    int width = s->in_channels / s->groups, frame_pixel = width * VEC_WIDTH;
-    float *frame = job->frames + worker * job->frame_floats;
-    for (int v = 0; v < job->column_tiles; v++) {
-        int channel = v * VEC_WIDTH, lanes = s->in_channels - channel < VEC_WIDTH ? s->in_channels - channel : VEC_WIDTH;
-        const float *weights = job->weights + v * job->tile_floats;
-        spread_groups(call->out_gradient, s->out_height, s->out_width, image, -f->before_y, -f->before_x, f->height, f->width, channel,
-                      lanes, width, frame);
-        for (int y = 0; y < s->in_height; y++)
-            for (int phase = 0; phase < s->stride && phase < s->in_width; phase++) {
-                struct tap_list list = taps_of(job, y, phase, frame_pixel, frame_pixel);
-                int count = divide_up(s->in_width - phase, s->stride);
-                float *to = call->in_gradient.data
-                            + (((int64_t)image * s->in_height + y) * s->in_width + phase) * call->in_gradient.pixel_stride + channel;
-                int64_t to_pixel = s->stride * call->in_gradient.pixel_stride;
-                for (int p = 0; p < count; p += PIXELS) {
-                    const float *from = frame + (int64_t)p * frame_pixel;
-                    int pixels = count - p < PIXELS ? count - p : PIXELS;
-                    if (width == 4)
-                        narrow_tile(&list, from, weights, to + p * to_pixel, to_pixel, pixels, lanes, call->accumulate, 4);
-                    else if (width == 2)
-                        narrow_tile(&list, from, weights, to + p * to_pixel, to_pixel, pixels, lanes, call->accumulate, 2);
-                    else
-                        narrow_tile(&list, from, weights, to + p * to_pixel, to_pixel, pixels, lanes, call->accumulate, width);
-                }
-            }
+    int width = s->in_channels / s->groups, frame_pixel = width * VEC_WIDTH, spread = 0 /* rows of out_gradient */;
+    int64_t frame_row = (int64_t)f->width * frame_pixel, frame_floats = job->slots * frame_row; /* of a vector of channels */
+    float *frames = job->frames + worker * job->frame_floats;
+    struct tap_list list;
+
+    for (int y = 0; y < s->in_height; y++) {
+        for (; spread < s->out_height && spread * s->stride <= y + s->padding; spread++)
+            for (int v = 0; v < job->column_tiles; v++)
+                spread_groups(call->out_gradient, s->out_height, s->out_width, image, spread, -f->before_x, 1, f->width, v * VEC_WIDTH,
+                              smaller(s->in_channels - v * VEC_WIDTH, VEC_WIDTH), width,
+                              frames + v * frame_floats + (spread + f->before_y) % job->slots * frame_row);
+        for (int phase = 0; phase < s->stride && phase < s->in_width; phase++) {
+            float *to =
+                call->in_gradient.data + (((int64_t)image * s->in_height + y) * s->in_width + phase) * call->in_gradient.pixel_stride;
+            list_taps(job, y, phase, frame_pixel, frame_pixel, &list);
+            for (int v = 0; v < job->column_tiles; v++)
+                narrow_row(job, &list, frames + v * frame_floats, job->weights + v * job->tile_floats, to + v * VEC_WIDTH,
+                           divide_up(s->in_width - phase, s->stride), smaller(s->in_channels - v * VEC_WIDTH, VEC_WIDTH));
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 /* weight_gradient_groups.c - gradient of the weights of a convolution of many narrow groups.
  *
- * Lanes are output channels, and for each of the g input channels j of a group a copy of `in` is laid out in which every lane holds
- * channel j of its own group (groups_isa.h); then a vector of out_gradient times a vector of copy j, summed over the pixels, is a tap.
+ * Lanes are input channels. Of out_gradient at a pixel g vectors are made, one for each output channel j of a group, whose lanes hold
+ * channel j of their own group (groups_isa.h); such a vector times a vector of inputs, summed over the pixels, is a tap. The spread vectors
+ * stay in registers, where they serve all taps of a window's row. Only the inputs are copied, for the zeros around them.
  */
 #include "cpu/isa/weight_gradient_isa.h"
 
@@ -17,32 +18,42 @@ static struct narrow_job narrow_job_of(const struct conv_shape *s)
     struct narrow_job job = {0};
     int width = s->in_channels / s->groups;
     job.chunks = s->batch < MAX_CHUNKS ? s->batch : MAX_CHUNKS;
-    job.rows_per_block = divide_up(BLOCK_PIXELS / width, s->out_width);
+    job.rows_per_block = divide_up(BLOCK_PIXELS / (s->stride * s->stride), s->out_width);
     job.rows_per_block = job.rows_per_block > s->out_height ? s->out_height : job.rows_per_block;
     job.padded_width = (s->out_width - 1) * s->stride + (s->kernel - 1) * s->dilation + 1;
     job.vectors = divide_up(s->in_channels, VEC_WIDTH);
     job.sums_floats = (int64_t)job.vectors * s->kernel * s->kernel * width * VEC_WIDTH;
-    job.worker_floats = aligned((int64_t)input_rows(s, job.rows_per_block) * job.padded_width * width * VEC_WIDTH)
-                        + aligned((int64_t)job.rows_per_block * s->out_width * VEC_WIDTH);
+    job.worker_floats = aligned((int64_t)job.vectors * input_rows(s, job.rows_per_block) * job.padded_width * VEC_WIDTH);
     return job;
 }
 
-/* sums [kx][j] += out_gradient * copy j of the input, for `taps` neighbouring taps of one window row. taps and width are
- * constants at the calls that matter. */
-ALWAYS_INLINE void narrow_tile(const float *in, const float *out, int rows, int columns, int64_t in_row, int64_t in_column, int64_t in_tap,
-                               float *sums, int taps, int width)
+/* What a block of output rows reads: inputs with zeros around them, and the gradient itself. Distances in floats. */
+struct narrow_block {
+    const float *in;
+    int64_t in_row, in_column, in_tap; /* from an output row and column to the next, from a tap to the next */
+    const float *out;
+    int64_t out_pixel;
+    int rows, columns, lanes;
+};
+
+/* sums [kx][j] += inputs * copy j of the gradient, for `taps` neighbouring taps of one window row. taps and width are constants at the
+ * calls that matter. */
+ALWAYS_INLINE void narrow_tile(const struct narrow_block *b, float *sums, const int taps, const int width)
 {
     vec sum[3][8];
     for (int t = 0; t < taps; t++)
         for (int j = 0; j < width; j++)
             sum[t][j] = vec_load(sums + (t * width + j) * VEC_WIDTH);
-    for (int row = 0; row < rows; row++) {
-        const float *pixel = in + row * in_row;
-        for (int column = 0; column < columns; column++, pixel += in_column, out += VEC_WIDTH) {
-            vec o = vec_load(out);
-            for (int t = 0; t < taps; t++)
-                for (int j = 0; j < width; j++)
-                    sum[t][j] = vec_fma(o, vec_load(pixel + t * in_tap + j * VEC_WIDTH), sum[t][j]);
+    const float *out = b->out;
+    for (int row = 0; row < b->rows; row++) {
+        const float *pixel = b->in + row * b->in_row;
+        for (int column = 0; column < b->columns; column++, pixel += b->in_column, out += b->out_pixel) {
+            vec gradient = vec_load_first(out, b->lanes);
+            for (int j = 0; j < width; j++) {
+                vec copy = vec_spread(gradient, width, j);
+                for (int t = 0; t < taps; t++)
+                    sum[t][j] = vec_fma(copy, vec_load(pixel + t * b->in_tap), sum[t][j]);
+            }
         }
     }
     for (int t = 0; t < taps; t++)
@@ -50,48 +61,67 @@ ALWAYS_INLINE void narrow_tile(const float *in, const float *out, int rows, int 
             vec_store(sums + (t * width + j) * VEC_WIDTH, sum[t][j]);
 }
 
-static void narrow_window_row(const float *in, const float *out, int rows, int columns, int64_t in_row, int64_t in_column, int64_t in_tap,
-                              float *sums, int kernel, int width)
+static void narrow_window_row(const struct narrow_block *b, float *sums, int kernel, int width)
 {
-    if (kernel == 3 && width == 8)
-        narrow_tile(in, out, rows, columns, in_row, in_column, in_tap, sums, 3, 8);
+    struct narrow_block tap = *b;
+    if (VEC_WIDTH >= 8 && kernel == 3 && width == 8)
+        narrow_tile(b, sums, 3, 8);
     else if (kernel == 3 && width == 4)
-        narrow_tile(in, out, rows, columns, in_row, in_column, in_tap, sums, 3, 4);
+        narrow_tile(b, sums, 3, 4);
     else if (kernel == 3 && width == 2)
-        narrow_tile(in, out, rows, columns, in_row, in_column, in_tap, sums, 3, 2);
+        narrow_tile(b, sums, 3, 2);
     else
-        for (int kx = 0; kx < kernel; kx++)
-            for (int j = 0; j < width; j++)
-                narrow_tile(in + kx * in_tap + j * VEC_WIDTH, out, rows, columns, in_row, in_column, in_tap,
-                            sums + (kx * width + j) * VEC_WIDTH, 1, 1);
+        for (int kx = 0; kx < kernel; kx++, tap.in += tap.in_tap)
+            narrow_tile(&tap, sums + kx * width * VEC_WIDTH, 1, width);
+}
+
+/* panel [vectors][rows][columns][VEC_WIDTH]: the input from (first_y, first_x) on, zero outside it, pixel by pixel. */
+static void copy_inputs(const struct narrow_job *job, int image, int first_y, int first_x, int rows, float *panel)
+{
+    const struct conv_shape *s = job->call->shape;
+    const struct map_view *in = &job->call->in;
+    int64_t vector_floats = (int64_t)rows * job->padded_width * VEC_WIDTH;
+
+    for (int y = first_y; y < first_y + rows; y++) {
+        const float *row = in->data + ((int64_t)image * s->in_height + y) * s->in_width * in->pixel_stride;
+        for (int x = first_x; x < first_x + job->padded_width; x++, panel += VEC_WIDTH) {
+            bool inside = y >= 0 && y < s->in_height && x >= 0 && x < s->in_width;
+            for (int v = 0; v < job->vectors; v++) {
+                int lanes = inside ? smaller(s->in_channels - v * VEC_WIDTH, VEC_WIDTH) : 0;
+                vec_store(panel + v * vector_floats,
+                          lanes > 0 ? vec_load_first(row + x * in->pixel_stride + v * VEC_WIDTH, lanes) : vec_zero());
+            }
+        }
+    }
 }
 
 static void narrow_task(void *context, int chunk, int worker)
 {
     const struct narrow_job *job = context;
+    const struct map_view *gradient = &job->call->out_gradient;
     const struct conv_shape *s = job->call->shape;
     int width = s->in_channels / s->groups, taps = s->kernel * s->kernel;
     int first = first_image(s, chunk, job->chunks), end = first_image(s, chunk + 1, job->chunks);
     float *sums = job->sums + chunk * job->sums_floats, *panel = job->panels + worker * job->worker_floats;
-    float *out_panel = panel + aligned((int64_t)input_rows(s, job->rows_per_block) * job->padded_width * width * VEC_WIDTH);
+    int64_t row_floats = (int64_t)job->padded_width * VEC_WIDTH;
     memset(sums, 0, (size_t)job->sums_floats * sizeof(float));
     for (int image = first; image < end; image++)
         for (int row = 0; row < s->out_height; row += job->rows_per_block) {
-            int rows = s->out_height - row < job->rows_per_block ? s->out_height - row : job->rows_per_block;
+            struct narrow_block block = {.in_row = s->stride * row_floats,
+                                         .in_column = (int64_t)s->stride * VEC_WIDTH,
+                                         .in_tap = (int64_t)s->dilation * VEC_WIDTH,
+                                         .out_pixel = gradient->pixel_stride,
+                                         .rows = smaller(s->out_height - row, job->rows_per_block),
+                                         .columns = s->out_width};
+            int rows = input_rows(s, block.rows);
+            copy_inputs(job, image, row * s->stride - s->padding, -s->padding, rows, panel);
             for (int v = 0; v < job->vectors; v++) {
-                int channel = v * VEC_WIDTH, lanes = s->in_channels - channel < VEC_WIDTH ? s->in_channels - channel : VEC_WIDTH;
-                spread_groups(job->call->in, s->in_height, s->in_width, image, row * s->stride - s->padding, -s->padding,
-                              input_rows(s, rows), job->padded_width, channel, lanes, width, panel);
-                const float *from = job->call->out_gradient.data
-                                    + ((int64_t)image * s->out_height + row) * s->out_width * job->call->out_gradient.pixel_stride
-                                    + channel;
-                for (int64_t p = 0; p < (int64_t)rows * s->out_width; p++)
-                    vec_store(out_panel + p * VEC_WIDTH, vec_load_first(from + p * job->call->out_gradient.pixel_stride, lanes));
-                int64_t pixel = (int64_t)width * VEC_WIDTH;
-                for (int ky = 0; ky < s->kernel; ky++)
-                    narrow_window_row(panel + (int64_t)ky * s->dilation * job->padded_width * pixel, out_panel, rows, s->out_width,
-                                      (int64_t)s->stride * job->padded_width * pixel, s->stride * pixel, s->dilation * pixel,
-                                      sums + ((int64_t)v * taps + ky * s->kernel) * pixel, s->kernel, width);
+                block.lanes = smaller(s->in_channels - v * VEC_WIDTH, VEC_WIDTH);
+                block.out = gradient->data + ((int64_t)image * s->out_height + row) * s->out_width * gradient->pixel_stride + v * VEC_WIDTH;
+                for (int ky = 0; ky < s->kernel; ky++) {
+                    block.in = panel + v * rows * row_floats + ky * s->dilation * row_floats;
+                    narrow_window_row(&block, sums + ((int64_t)v * taps + ky * s->kernel) * width * VEC_WIDTH, s->kernel, width);
+                }
             }
         }
 }
@@ -105,14 +135,14 @@ void ISA_NAME(groups_gradient)(const struct conv_weight_gradient_call *call)
     job.sums = call->scratch;
     job.panels = job.sums + aligned(job.sums_floats * job.chunks);
     thread_pool_run(call->pool, narrow_task, &job, job.chunks);
-    for (int o = 0; o < s->out_channels; o++)
-        for (int i = 0; i < width; i++)
+    for (int c = 0; c < s->in_channels; c++)
+        for (int j = 0; j < width; j++)
             for (int tap = 0; tap < taps; tap++) {
+                const float *sums = job.sums + (((int64_t)(c / VEC_WIDTH) * taps + tap) * width + j) * VEC_WIDTH + c % VEC_WIDTH;
                 float sum = 0.0f;
                 for (int chunk = 0; chunk < job.chunks; chunk++)
-                    sum += job.sums[chunk * job.sums_floats + (((int64_t)(o / VEC_WIDTH) * taps + tap) * width + i) * VEC_WIDTH
-                                    + o % VEC_WIDTH];
-                call->weight_gradient[((int64_t)o * width + i) * taps + tap] += sum;
+                    sum += sums[chunk * job.sums_floats];
+                call->weight_gradient[((int64_t)(c / width * width + j) * width + c % width) * taps + tap] += sum;
             }
 }
 
