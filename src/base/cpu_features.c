@@ -4,6 +4,7 @@
 #include "base/status.h"
 
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,13 +128,23 @@ void cpu_describe(char *text, size_t size)
     snprintf(text, size, "%s, signature %08x", begin, signature);
 }
 
-bool cpu_adds_beside_products(void)
+static bool is_family_25(void)
 {
     unsigned signature, ebx, ecx, edx;
 
     if (!__builtin_cpu_is("amd") || __get_cpuid(1, &signature, &ebx, &ecx, &edx) == 0)
         return false;
     return (signature >> 8 & 0xf) + (signature >> 20 & 0xff) == 0x19;
+}
+
+bool cpu_adds_beside_products(void)
+{
+    enum { UNKNOWN, NO, YES };
+    static atomic_int known = UNKNOWN; /* the question interrupts a virtual machine */
+
+    if (atomic_load_explicit(&known, memory_order_relaxed) == UNKNOWN)
+        atomic_store_explicit(&known, is_family_25() ? YES : NO, memory_order_relaxed);
+    return atomic_load_explicit(&known, memory_order_relaxed) == YES;
 }
 #else
 void cpu_describe(char *text, size_t size)

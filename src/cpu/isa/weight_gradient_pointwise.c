@@ -38,6 +38,7 @@ enum {
     BLOCK = 2 * VEC_WIDTH,
     PIXELS = 144,           /* of a block */
     LEAST_CHANNELS = 192,   /* of both maps together: maps with fewer are read where they are by conv_weight_gradient.c */
+    LEAST_IN_PAIRS = 96,    /* the same where pixels go in pairs, which that does not do */
     MOST_SUMS = 128 * 1024, /* floats of a task's sums: half of L2 */
     LINE_FLOATS = 16,
     GROUP = 6,       /* pixels: a pair, a pair of the other form, two alone */
@@ -57,8 +58,9 @@ struct pointwise_gradient_job {
 
 bool ISA_NAME(pointwise_gradient_supports)(const struct conv_shape *s)
 {
+    int least = KERNEL_PAIRS && cpu_adds_beside_products() ? LEAST_IN_PAIRS : LEAST_CHANNELS;
     return s->kernel == 1 && s->stride == 1 && s->padding == 0 && s->groups == 1 && s->in_channels % MR_WIDE == 0
-           && s->out_channels % BLOCK == 0 && s->in_channels + s->out_channels > LEAST_CHANNELS;
+           && s->out_channels % BLOCK == 0 && s->in_channels + s->out_channels > least;
 }
 
 static struct pointwise_gradient_job job_of(const struct conv_shape *s, int threads)
