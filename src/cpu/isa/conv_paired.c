@@ -406,12 +406,12 @@ static double products(const struct conv_shape *s)
     return (double)b.pixels * s->out_channels * (b.units * (UNIT - PAIRS) + b.rest);
 }
 
-/* `share` is of what plain sums take. */
+/* `share` is of what plain sums take. Copies cost a pixel so much, and so much for each unit, in the same measure. */
 static double cost_as(const struct conv_shape *s, int threads, double share)
 {
     struct blocking b = block(s, threads);
     double terms = (double)b.tile_count * b.tile * s->in_channels * b.block_count * BLOCK;
-    double copies = b.pixels * (12.0 * s->in_channels / UNIT + 60.0);
+    double units = (double)s->in_channels / UNIT, copies = b.pixels * (VEC_WIDTH == 16 ? 6.0 * units + 21.0 : 8.0 * units + 44.0);
     return (share * terms / (VEC_WIDTH * 2.0 * 0.93) + copies) / 2500.0 / threads;
 }
 
