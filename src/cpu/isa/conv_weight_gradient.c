@@ -15,7 +15,7 @@
  * Small gradients (the early, wide maps) are summed privately per chunk of images and the chunks then added in order; large
  * ones (the late, small maps) are cut into column tiles, each summed over the whole batch. Chunks depend on the shape alone.
  *
- * That is the way for whatever has no better one (weight_gradient_winograd.c, _winograd7x7.c, _pointwise.c, _rows.c, _groups.c).
+ * That is the way for whatever has no better one (weight_gradient_winograd.c, _winograd7x7.c, _stride2.c, _pointwise.c, _rows.c, _groups.c).
  */
 #include "cpu/isa/weight_gradient_isa.h"
 #include "cpu/isa/weight_gradient_tile.h"
@@ -390,6 +390,7 @@ static const struct way {
 } ways[] = {
     {false, narrow_groups, ISA_NAME(groups_gradient_scratch_bytes), ISA_NAME(groups_gradient)},
     {true, ISA_NAME(winograd_gradient_supports), ISA_NAME(winograd_gradient_scratch_bytes), ISA_NAME(winograd_gradient)},
+    {true, ISA_NAME(stride2_gradient_supports), ISA_NAME(stride2_gradient_scratch_bytes), ISA_NAME(stride2_gradient)},
     {true, ISA_NAME(stem_gradient_supports), ISA_NAME(stem_gradient_scratch_bytes), ISA_NAME(stem_gradient)},
     {false, ISA_NAME(rows_gradient_supports), ISA_NAME(rows_gradient_scratch_bytes), ISA_NAME(rows_gradient)},
     {false, ISA_NAME(pointwise_gradient_supports), ISA_NAME(pointwise_gradient_scratch_bytes), ISA_NAME(pointwise_gradient)},

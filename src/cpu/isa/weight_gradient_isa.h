@@ -25,6 +25,11 @@ bool ISA_NAME(winograd_gradient_supports)(const struct conv_shape *shape);
 size_t ISA_NAME(winograd_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
 void ISA_NAME(winograd_gradient)(const struct conv_weight_gradient_call *call);
 
+/* weight_gradient_stride2.c: dense 3x3 of stride 2 with few channels. */
+bool ISA_NAME(stride2_gradient_supports)(const struct conv_shape *shape);
+size_t ISA_NAME(stride2_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
+void ISA_NAME(stride2_gradient)(const struct conv_weight_gradient_call *call);
+
 /* weight_gradient_winograd7x7.c: 7x7 of stride 1 over an image. */
 bool ISA_NAME(stem_gradient_supports)(const struct conv_shape *shape);
 size_t ISA_NAME(stem_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);

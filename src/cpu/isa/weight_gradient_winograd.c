@@ -5,11 +5,8 @@
  *
  *     d loss / d g  =  G^T ( sum over tiles of  (A dy A^T) * (B^T d B) ) G
  *
- * For input channel i and output channel o the sum at each of the 36 points p is a matrix product over tiles,
- *
- *     dU[p] (in_channels x out_channels)  =  V[p]^T (in_channels x tiles) * W[p] (tiles x out_channels)
- *
- * with V = B^T d B and W = A dy A^T: 36 products a tile where the definition takes 144.
+ * V = B^T d B and W = A dy A^T are multiplied at each of the 36 points (weight_gradient_points.h): 36 products a tile where the definition
+ * takes 144.
  *
  * Tiles go in sets. Where dU is small, it is summed privately for each chunk of images, by one thread, in sets whose V and W stay in L2.
  * Else all threads transform a set's tiles, then share the points and column tiles of dU, which they add the set's products to; there a
@@ -17,8 +14,7 @@
  * small that V and W stay in the last cache. At the end dU is transformed to taps. Sets and chunks depend on the shape alone, so the
  * order of sums is the same for any number of threads.
  */
-#include "cpu/isa/weight_gradient_isa.h"
-#include "cpu/isa/weight_gradient_tile.h"
+#include "cpu/isa/weight_gradient_points.h"
 #include "cpu/isa/winograd_tile.h"
 
 enum {
@@ -33,12 +29,10 @@ struct winograd_gradient_job {
     const struct conv_weight_gradient_call *call;
     struct conv_call input; /* what transform_tile asks for */
     int tile_rows, tile_columns, tile_count, set_tiles;
-    int chunks;                      /* of images, with sums of their own; 0: shared sums */
-    int vectors, rows;               /* of a register tile of dU */
-    int row_tiles, column_tiles;     /* register tiles of dU */
+    int chunks; /* of images, with sums of their own; 0: shared sums */
+    struct point_sums point_sums;
     int64_t in_row, out_row;         /* floats from tile to tile in V and W */
     int64_t in_point, out_point;     /* from point to point */
-    int64_t tile_sums, point_sums;   /* of dU: a register tile, a point */
     int64_t set_floats, sums_floats; /* V and W, dU */
     float *sets, *sums;              /* V (points, set_tiles, in_row) and W; dU (points, column_tiles, row_tiles, rows, vectors) */
     int first_tile, tiles;           /* shared: of the set at hand */
@@ -54,20 +48,15 @@ static struct winograd_gradient_job job_of(const struct conv_shape *s)
     struct winograd_gradient_job job = {
         .tile_rows = divide_up(s->out_height, WINOGRAD_OUT),
         .tile_columns = divide_up(s->out_width, WINOGRAD_OUT),
-        .vectors = s->out_channels % (2 * VEC_WIDTH) == 0 ? 2 : 1,
         .in_row = row_of(s->in_channels),
         .out_row = row_of(s->out_channels),
-        .point_sums = (int64_t)s->in_channels * s->out_channels,
+        .point_sums = point_sums_of(s),
     };
     int64_t tile_bytes = WINOGRAD_POINTS * (job.in_row + job.out_row) * (int64_t)sizeof(float), set_bytes = PRIVATE_SET_BYTES;
 
-    job.rows = job.vectors == 2 ? MR_WIDE : MR_NARROW;
-    job.row_tiles = s->in_channels / job.rows;
-    job.column_tiles = s->out_channels / (job.vectors * VEC_WIDTH);
-    job.tile_sums = (int64_t)job.rows * job.vectors * VEC_WIDTH;
-    job.sums_floats = WINOGRAD_POINTS * job.point_sums;
+    job.sums_floats = WINOGRAD_POINTS * job.point_sums.point_floats;
     job.tile_count = s->batch * job.tile_rows * job.tile_columns;
-    if (job.point_sums <= PRIVATE_CHANNELS)
+    if (job.point_sums.point_floats <= PRIVATE_CHANNELS)
         job.chunks = smaller(s->batch, MAX_CHUNKS);
     else {
         int64_t sum_bytes = job.sums_floats * (int64_t)sizeof(float);
@@ -83,9 +72,7 @@ static struct winograd_gradient_job job_of(const struct conv_shape *s)
 
 bool ISA_NAME(winograd_gradient_supports)(const struct conv_shape *s)
 {
-    struct winograd_gradient_job job = job_of(s);
-    return s->kernel == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 && s->in_channels % VEC_WIDTH == 0
-           && s->in_channels % job.rows == 0 && s->out_channels % VEC_WIDTH == 0;
+    return s->kernel == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 && fills_point_sums(s);
 }
 
 size_t ISA_NAME(winograd_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
@@ -145,17 +132,8 @@ static void transform_both(const struct winograd_gradient_job *job, int index, i
 /* A column tile of dU at one point: a set's products are added. */
 static void add_set(const struct winograd_gradient_job *job, int point, int column_tile, int tiles, const float *set, float *sums)
 {
-    struct walk walk = {.images = 1, .rows = 1, .columns = tiles, .in_column = job->in_row, .out_column = job->out_row};
-
-    walk.out = set + WINOGRAD_POINTS * job->in_point + point * job->out_point + column_tile * job->vectors * VEC_WIDTH;
-    sums += point * job->point_sums + column_tile * job->row_tiles * job->tile_sums;
-    for (int row_tile = 0; row_tile < job->row_tiles; row_tile++, sums += job->tile_sums) {
-        walk.in = set + point * job->in_point + row_tile * job->rows;
-        if (job->vectors == 2)
-            multiply_tile(&walk, sums, MR_WIDE, 2);
-        else
-            multiply_tile(&walk, sums, MR_NARROW, 1);
-    }
+    add_products(&job->point_sums, column_tile, tiles, set + point * job->in_point, job->in_row,
+                 set + WINOGRAD_POINTS * job->in_point + point * job->out_point, job->out_row, sums + point * job->point_sums.point_floats);
 }
 
 static void transform_task(void *context, int slot, int worker)
@@ -169,7 +147,7 @@ static void product_task(void *context, int task, int worker)
 {
     const struct winograd_gradient_job *job = context;
     (void)worker;
-    add_set(job, task / job->column_tiles, task % job->column_tiles, job->tiles, job->sets, job->sums);
+    add_set(job, task / job->point_sums.column_tiles, task % job->point_sums.column_tiles, job->tiles, job->sets, job->sums);
 }
 
 static void private_task(void *context, int chunk, int worker)
@@ -185,20 +163,20 @@ static void private_task(void *context, int chunk, int worker)
         for (int slot = 0; slot < tiles; slot++)
             transform_both(job, first + slot, slot, set);
         for (int point = 0; point < WINOGRAD_POINTS; point++)
-            for (int column_tile = 0; column_tile < job->column_tiles; column_tile++)
+            for (int column_tile = 0; column_tile < job->point_sums.column_tiles; column_tile++)
                 add_set(job, point, column_tile, tiles, set, sums);
     }
 }
 
-/* The taps of one input channel and one vector of output channels, from 36 points to 3 x 3: taps (9, VEC_WIDTH). */
-static void transform_taps(const float *sums, int64_t point_sums, float *taps)
+/* G^T dU G for one input channel and a vector of output channels. */
+static void transform_taps(const float *sums, int64_t point_floats, float *taps)
 {
     vec half[3][WINOGRAD_IN];
 
     for (int x = 0; x < WINOGRAD_IN; x++) {
         vec u[WINOGRAD_IN], g[3];
         for (int i = 0; i < WINOGRAD_IN; i++)
-            u[i] = vec_load(sums + (i * WINOGRAD_IN + x) * point_sums);
+            u[i] = vec_load(sums + (i * WINOGRAD_IN + x) * point_floats);
         winograd_tap_line(u, g);
         for (int i = 0; i < 3; i++)
             half[i][x] = g[i];
@@ -211,30 +189,12 @@ static void transform_taps(const float *sums, int64_t point_sums, float *taps)
     }
 }
 
-/* A column tile's taps, added to the gradient; the sums of all chunks are added to the first one's before. */
 static void taps_task(void *context, int column_tile, int worker)
 {
     const struct winograd_gradient_job *job = context;
-    int in_channels = job->call->shape->in_channels, width = job->vectors * VEC_WIDTH;
-    int64_t column_sums = job->row_tiles * job->tile_sums;
-    float *sums = job->sums + column_tile * column_sums;
 
     (void)worker;
-    for (int chunk = 1; chunk < job->chunks; chunk++)
-        for (int point = 0; point < WINOGRAD_POINTS; point++)
-            for (int64_t at = point * job->point_sums; at < point * job->point_sums + column_sums; at += VEC_WIDTH)
-                vec_store(sums + at, vec_load(sums + at) + vec_load(sums + chunk * job->sums_floats + at));
-    for (int i = 0; i < in_channels; i++)
-        for (int v = 0; v < job->vectors; v++) {
-            float taps[TAPS * VEC_WIDTH];
-            transform_taps(sums + (int64_t)i * width + v * VEC_WIDTH, job->point_sums, taps);
-            for (int lane = 0; lane < VEC_WIDTH; lane++) {
-                int64_t o = (int64_t)column_tile * width + v * VEC_WIDTH + lane;
-                float *to = job->call->weight_gradient + (o * in_channels + i) * TAPS;
-                for (int tap = 0; tap < TAPS; tap++)
-                    to[tap] += taps[tap * VEC_WIDTH + lane];
-            }
-        }
+    finish_column(&job->point_sums, WINOGRAD_POINTS, column_tile, job->chunks, job->sums, transform_taps, job->call->weight_gradient);
 }
 
 void ISA_NAME(winograd_gradient)(const struct conv_weight_gradient_call *call)
@@ -253,8 +213,8 @@ void ISA_NAME(winograd_gradient)(const struct conv_weight_gradient_call *call)
         for (job.first_tile = 0; job.first_tile < job.tile_count; job.first_tile += job.tiles) {
             job.tiles = smaller(job.tile_count - job.first_tile, job.set_tiles);
             thread_pool_run(call->pool, transform_task, &job, job.tiles);
-            thread_pool_run(call->pool, product_task, &job, WINOGRAD_POINTS * job.column_tiles);
+            thread_pool_run(call->pool, product_task, &job, WINOGRAD_POINTS * job.point_sums.column_tiles);
         }
     }
-    thread_pool_run(call->pool, taps_task, &job, job.column_tiles);
+    thread_pool_run(call->pool, taps_task, &job, job.point_sums.column_tiles);
 }

@@ -1,44 +1,18 @@
-/* winograd_stride2.c - dense 3x3 convolution of stride 2 by Winograd's F(4x4, 2x2): 0.56 of the multiplications.
- *
- * Along one side, an output of stride 2 is two taps on even inputs and one on an odd input:
- *
- *     y[k] = (w0 x[2k] + w2 x[2k + 2]) + w1 x[2k + 1]        a filter of two taps, F(4, 2), and plain products
- *
- * Four outputs take five products at the points +-a, +-b and infinity and four plain ones, nine instead of twelve; 81 instead of 144
- * in two dimensions. Of these nine "points" of a side the last four have the same weight, so there are 6 x 6 different weights, each
- * for 1, 4 or 16 points:
- *
- *     y \ x            even, 5 points     odd, 4 outputs
- *     even, 5 points    25 x 1             5 x 4
- *     odd, 4 outputs     5 x 4             1 x 16
- *
- * For the three maps see winograd_transform.h. a = 3/8 and b = 5/4 were found by search; the error is two thirds of F(4x4, 3x3)'s.
+/* winograd_stride2.c - dense 3x3 convolution of stride 2 by Winograd's F(4x4, 2x2): 0.56 of the multiplications (winograd_stride2_tile.h).
  *
  * As in winograd4x4_small.c, weights are transformed when they are packed, and a set of tiles is small, so that V and M of one
  * vector of outputs are not far above L1's size. The points of one weight are neighbours in both, as rows of a plain matrix product; sums of
  * ROWS of them stay in registers over all input channels. Channels lie in chunks of 16, which makes all distances constants.
  */
-#include "cpu/conv.h"
-#include "cpu/isa/sizes.h"
 #include "cpu/isa/winograd_store.h"
+#include "cpu/isa/winograd_stride2_tile.h"
 
 enum {
-    OUT = 4,        /* outputs a side of a tile */
-    STEP = 2 * OUT, /* inputs from tile to tile */
-    IN = 9,         /* inputs a side, and points: EVEN of the even inputs, then the odd inputs themselves */
-    EVEN = 5,
-    POINTS = IN * IN,
-    SIDE_WEIGHTS = EVEN + 1, /* of a side: the odd ones share theirs */
-    WEIGHTS = SIDE_WEIGHTS * SIDE_WEIGHTS,
-    TAPS = 9,
     CHUNK = 16, /* input channels */
     TILES = VEC_REGISTERS == 32 ? 7 : 6,
     ROWS = 2 * TILES,
     MAX_WEIGHT_BYTES = 1300 * 1024 /* of 64 > 128 channels; a set reads all of them, from L2 or, just fast enough, from L3 */
 };
-
-#define A 0.375f
-#define B 1.25f
 
 struct blocking {
     int tile_rows, tile_columns, tile_count; /* of an image, of all images */
@@ -70,8 +44,7 @@ static size_t packed_bytes(const struct conv_shape *s)
 
 static bool supports(const struct conv_shape *s)
 {
-    return s->kernel == 3 && s->stride == 2 && s->dilation == 1 && s->groups == 1 && s->source_count == 1 && s->in_channels % CHUNK == 0
-           && packed_bytes(s) <= MAX_WEIGHT_BYTES;
+    return has_stride2_tiles(s) && s->source_count == 1 && s->in_channels % CHUNK == 0 && packed_bytes(s) <= MAX_WEIGHT_BYTES;
 }
 
 static size_t scratch_bytes(const struct conv_shape *s, int threads)
@@ -129,86 +102,16 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
         }
 }
 
-/* Where point (y, x) stands in V and M, so that those of one weight are neighbours and the weights follow one another. */
-ALWAYS_INLINE int slot(int y, int x)
-{
-    if (y < EVEN)
-        return y * IN + x;
-    return EVEN * IN + (x < EVEN ? x * OUT + y - EVEN : EVEN * OUT + (y - EVEN) * OUT + x - EVEN);
-}
-
 /* ---- inputs ------------------------------------------------------------------------------------------------------------ */
 
-/* The even inputs of a side: c(+-a) = (x +- a) (x^2 - b^2), c(infinity) = (x^2 - a^2) (x^2 - b^2). */
-ALWAYS_INLINE void even_line(const vec d[EVEN], vec v[EVEN])
+static void transform_whole(const struct tile_inputs *in, int channel, float *out)
 {
-    vec even_a = vec_fnma(vec_all(B * B), d[0], d[2]), odd_a = vec_fnma(vec_all(B * B), d[1], d[3]);
-    vec even_b = vec_fnma(vec_all(A * A), d[0], d[2]), odd_b = vec_fnma(vec_all(A * A), d[1], d[3]);
-
-    v[0] = vec_fma(vec_all(A), even_a, odd_a);
-    v[1] = vec_fnma(vec_all(A), even_a, odd_a);
-    v[2] = vec_fma(vec_all(B), even_b, odd_b);
-    v[3] = vec_fnma(vec_all(B), even_b, odd_b);
-    v[4] = vec_fma(vec_all(A * A * B * B), d[0], vec_fnma(vec_all(A * A + B * B), d[2], d[4]));
+    transform_input(in->first + channel, in->row_stride, in->pixel_stride, NULL, out, TILES * CHUNK, true);
 }
 
-/* Rows [top, bottom) and columns [left, right) of a tile's inputs that lie inside the map. */
-struct window {
-    int top, bottom, left, right;
-};
-
-ALWAYS_INLINE vec load_input(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, int y, int x,
-                             const bool whole)
+static void transform_part(const struct tile_inputs *in, int channel, float *out)
 {
-    if (whole || (x >= inside->left && x < inside->right && y >= inside->top && y < inside->bottom))
-        return vec_load(in + y * row_stride + x * pixel_stride);
-    return vec_zero();
-}
-
-/* V of one tile for one vector of channels: point p at out + slot(p) * TILES * CHUNK. `in` is the tile's first input, which need not
- * exist; `whole`: all of them do. */
-ALWAYS_INLINE void transform_input(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, float *out,
-                                   const bool whole)
-{
-    vec half[EVEN][IN];
-
-    UNROLL(9)
-    for (int x = 0; x < IN; x++) {
-        vec d[EVEN], v[EVEN];
-        UNROLL(5)
-        for (int y = 0; y < EVEN; y++)
-            d[y] = load_input(in, row_stride, pixel_stride, inside, 2 * y, x, whole);
-        even_line(d, v);
-        UNROLL(5)
-        for (int y = 0; y < EVEN; y++)
-            half[y][x] = v[y];
-    }
-    UNROLL(9)
-    for (int y = 0; y < IN; y++) {
-        vec even[EVEN], v[IN];
-        UNROLL(9)
-        for (int x = 0; x < IN; x++) {
-            vec value = y < EVEN ? half[y][x] : load_input(in, row_stride, pixel_stride, inside, 2 * (y - EVEN) + 1, x, whole);
-            if (x % 2 == 0)
-                even[x / 2] = value;
-            else
-                v[EVEN + x / 2] = value;
-        }
-        even_line(even, v);
-        UNROLL(9)
-        for (int x = 0; x < IN; x++)
-            vec_store(out + slot(y, x) * TILES * CHUNK, v[x]);
-    }
-}
-
-static void transform_whole(const float *in, int64_t row_stride, int64_t pixel_stride, float *out)
-{
-    transform_input(in, row_stride, pixel_stride, NULL, out, true);
-}
-
-static void transform_part(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, float *out)
-{
-    transform_input(in, row_stride, pixel_stride, inside, out, false);
+    transform_input(in->first + channel, in->row_stride, in->pixel_stride, &in->inside, out, TILES * CHUNK, false);
 }
 
 /* ---- products ---------------------------------------------------------------------------------------------------------- */
@@ -239,7 +142,7 @@ static void multiply(const float *in, int chunk_count, const float *weight, floa
     const int64_t chunk = (int64_t)POINTS * TILES * CHUNK, weight_floats = (int64_t)chunk_count * CHUNK * VEC_WIDTH;
 
     for (int index = 0; index < WEIGHTS; index++, weight += weight_floats) {
-        int rows = (index / SIDE_WEIGHTS < EVEN ? 1 : OUT) * (index % SIDE_WEIGHTS < EVEN ? 1 : OUT) * TILES;
+        int rows = points_of(index) * TILES;
         if (rows == TILES)
             multiply_rows(in, chunk, chunk_count, weight, out, TILES);
         for (int row = 0; rows > TILES && row < rows; row += ROWS)
@@ -300,42 +203,21 @@ static void finish_part(const float *m, const struct tile_output *to)
 
 /* ---- a set ------------------------------------------------------------------------------------------------------------- */
 
-/* Where a tile's outputs begin. */
-struct tile {
-    int image, y, x;
-};
-
-static struct tile tile_at(const struct blocking *b, int index)
+static struct tile job_tile(const struct blocking *b, int index)
 {
-    int in_image = index % (b->tile_rows * b->tile_columns);
-    return (struct tile){
-        .image = index / (b->tile_rows * b->tile_columns),
-        .y = in_image / b->tile_columns * OUT,
-        .x = in_image % b->tile_columns * OUT,
-    };
+    return tile_at(b->tile_rows, b->tile_columns, index);
 }
 
 static void transform_tile(const struct conv_call *call, struct tile tile, float *input)
 {
-    const struct conv_shape *s = call->shape;
-    const struct map_view *map = &call->sources[0];
-    int y = 2 * tile.y - s->padding, x = 2 * tile.x - s->padding;
-    struct window inside = {
-        .top = y < 0 ? -y : 0,
-        .bottom = s->in_height - y,
-        .left = x < 0 ? -x : 0,
-        .right = s->in_width - x,
-    };
-    bool whole = y >= 0 && x >= 0 && s->in_height - y >= IN && s->in_width - x >= IN;
-    int64_t row_stride = s->in_width * map->pixel_stride;
-    const float *in = map->data + (((int64_t)tile.image * s->in_height + y) * s->in_width + x) * map->pixel_stride;
+    struct tile_inputs in = inputs_of(call->shape, call->sources[0], tile);
 
-    for (int channel = 0; channel < s->in_channels; channel += VEC_WIDTH) {
+    for (int channel = 0; channel < call->shape->in_channels; channel += VEC_WIDTH) {
         float *out = input + (int64_t)(channel / CHUNK) * POINTS * TILES * CHUNK + channel % CHUNK;
-        if (whole)
-            transform_whole(in + channel, row_stride, map->pixel_stride, out);
+        if (in.whole)
+            transform_whole(&in, channel, out);
         else
-            transform_part(in + channel, row_stride, map->pixel_stride, &inside, out);
+            transform_part(&in, channel, out);
     }
 }
 
@@ -369,11 +251,11 @@ static void stride2_task(void *context, int task, int worker)
     float *input = (float *)call->scratch + worker * (b->input_floats + b->product_floats), *products = input + b->input_floats;
 
     for (int i = 0; i < tiles; i++)
-        transform_tile(call, tile_at(b, first + i), input + (int64_t)i * CHUNK);
+        transform_tile(call, job_tile(b, first + i), input + (int64_t)i * CHUNK);
     for (int v = 0; v < vec_count(call->shape->out_channels); v++) {
         multiply(input, b->chunk_count, (const float *)call->packed + v * vector_weights(call->shape), products);
         for (int i = 0; i < tiles; i++)
-            finish_tile(call, tile_at(b, first + i), v * VEC_WIDTH, products + (int64_t)i * VEC_WIDTH);
+            finish_tile(call, job_tile(b, first + i), v * VEC_WIDTH, products + (int64_t)i * VEC_WIDTH);
     }
 }
 
