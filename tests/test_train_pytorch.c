@@ -97,7 +97,7 @@ static double loss_of(struct tape *tape, const json_t *item, const struct tape_o
     return loss;
 }
 
-static void run_case(const json_t *item, enum isa isa)
+static void run_case(const json_t *item, enum isa isa, enum tape_by_image by_image)
 {
     dla_architecture architecture;
     dla_network *network = NULL;
@@ -109,7 +109,7 @@ static void run_case(const json_t *item, enum isa isa)
     free(config);
 
     const struct graph *graph = &network->graph;
-    struct tape_options options = {.isa = isa, .exact = true};
+    struct tape_options options = {.isa = isa, .exact = true, .by_image = by_image};
     struct parameter_block parameters;
     struct thread_pool *pool;
     struct tape *tape;
@@ -172,8 +172,10 @@ static void run_fixture(const char *path, size_t cases)
     assert_int_equal(json_array_size(fixture), cases);
     for (size_t i = 0; i < json_array_size(fixture); i++)
         for (int isa = 0; isa < ISA_COUNT; isa++)
-            if (isa_is_available((enum isa)isa))
-                run_case(json_array_get(fixture, i), (enum isa)isa);
+            if (isa_is_available((enum isa)isa)) {
+                run_case(json_array_get(fixture, i), (enum isa)isa, BY_IMAGE_NONE);
+                run_case(json_array_get(fixture, i), (enum isa)isa, BY_IMAGE_ALL);
+            }
     json_decref(fixture);
 }
 

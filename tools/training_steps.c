@@ -70,6 +70,7 @@ int main(int argc, char **argv)
     struct tape *tape;
     struct tape_options options = {
         .batch = (int)images->shape[0], .height = (int)images->shape[1], .width = (int)images->shape[2], .exact = argc > 8};
+    options.by_image = options.exact ? BY_IMAGE_NONE : BY_IMAGE_ALL; /* the latter is what large batches do */
     check(isa_choose(&options.isa));
     check(thread_pool_create(2, &pool));
     check(parameter_block_create(graph, &parameters));
