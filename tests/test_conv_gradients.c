@@ -86,6 +86,8 @@ static const struct conv_case awkward[] = {
     {.height = 7, .width = 7, .in = 24, .out = 12, .kernel = 3, .groups = 4, .why = "groups with more inputs than outputs"},
     {.height = 7, .width = 7, .in = 19, .out = 19, .kernel = 5, .groups = 19, .why = "depthwise"},
     {.batch = 3, .height = 9, .width = 10, .in = 64, .out = 64, .kernel = 3, .why = "Winograd, tiles over both edges"},
+    {.batch = 2, .height = 9, .width = 10, .in = 28, .out = 30, .kernel = 3, .why = "Winograd, lanes to spare on both sides"},
+    {.batch = 3, .height = 5, .width = 8, .in = 56, .out = 60, .kernel = 3, .why = "Winograd, lanes to spare, shared sums"},
     {.batch = 40, .height = 8, .width = 7, .in = 32, .out = 96, .kernel = 3, .why = "Winograd, two sets of tiles"},
     {.height = 1, .width = 2, .in = 48, .out = 32, .kernel = 3, .why = "Winograd, less than a tile"},
     {.batch = 19, .height = 13, .width = 18, .in = 16, .out = 16, .kernel = 3, .why = "Winograd, private sums, more images than chunks"},

@@ -34,8 +34,7 @@ struct tape_options {
     dla_precision precision;     /* of maps and products on the GPU */
     /* On the GPU alone: */
     struct cuda_reducer *ranks; /* reducer_cuda.h: what adds up over the ranks, and with `norms` inside batch norms, too; NULL: one rank */
-    bool
-        partners; /* with every image comes the one that it is blended with, another rank's; false: that is the mirrored one of the batch */
+    bool partners; /* with every image comes the one that it is blended with, another rank's; false: the mirrored one of the batch */
 };
 
 struct tape;

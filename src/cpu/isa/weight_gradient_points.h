@@ -16,7 +16,8 @@
 enum { GRADIENT_TAPS = 9 };
 
 struct point_sums {
-    int in_channels;
+    int in_channels, out_channels;
+    int in_lanes, out_lanes;            /* the same, rounded up to whole vectors and register tiles */
     int vectors, rows;                  /* of a register tile */
     int row_tiles, column_tiles;        /* register tiles of a point */
     int64_t tile_floats, column_floats; /* of a register tile, of a column of them */
@@ -25,21 +26,25 @@ struct point_sums {
 
 static struct point_sums point_sums_of(const struct conv_shape *s)
 {
-    struct point_sums p = {.in_channels = s->in_channels, .vectors = s->out_channels % (2 * VEC_WIDTH) == 0 ? 2 : 1};
+    struct point_sums p = {.in_channels = s->in_channels, .out_channels = s->out_channels};
 
+    p.out_lanes = divide_up(s->out_channels, VEC_WIDTH) * VEC_WIDTH;
+    p.vectors = p.out_lanes % (2 * VEC_WIDTH) == 0 ? 2 : 1;
     p.rows = p.vectors == 2 ? MR_WIDE : MR_NARROW;
-    p.row_tiles = s->in_channels / p.rows;
-    p.column_tiles = s->out_channels / (p.vectors * VEC_WIDTH);
+    int whole = p.rows > VEC_WIDTH ? p.rows : VEC_WIDTH; /* both are powers of two */
+    p.in_lanes = divide_up(s->in_channels, whole) * whole;
+    p.row_tiles = p.in_lanes / p.rows;
+    p.column_tiles = p.out_lanes / (p.vectors * VEC_WIDTH);
     p.tile_floats = (int64_t)p.rows * p.vectors * VEC_WIDTH;
     p.column_floats = p.row_tiles * p.tile_floats;
-    p.point_floats = (int64_t)s->in_channels * s->out_channels;
+    p.point_floats = (int64_t)p.in_lanes * p.out_lanes;
     return p;
 }
 
-/* Whether both maps' channels fill vectors and register tiles. */
-static bool fills_point_sums(const struct conv_shape *s)
+/* Whether both maps' channels fill vectors and register tiles to `least` of a hundred. */
+static bool fills_point_sums(const struct conv_shape *s, int least)
 {
-    return s->in_channels % VEC_WIDTH == 0 && s->in_channels % point_sums_of(s).rows == 0 && s->out_channels % VEC_WIDTH == 0;
+    return (int64_t)s->in_channels * s->out_channels * 100 >= least * point_sums_of(s).point_floats;
 }
 
 /* A column tile of the sums that begin at the point: `count` rows of V and W, in_row and out_row floats apart, are added. */
@@ -77,9 +82,10 @@ static void finish_column(const struct point_sums *p, int points, int column_til
     for (int i = 0; i < p->in_channels; i++)
         for (int v = 0; v < p->vectors; v++) {
             float taps[GRADIENT_TAPS * VEC_WIDTH];
+            int first = column_tile * width + v * VEC_WIDTH, lanes = smaller(p->out_channels - first, VEC_WIDTH);
             transform(sums + (int64_t)i * width + v * VEC_WIDTH, p->point_floats, taps);
-            for (int lane = 0; lane < VEC_WIDTH; lane++) {
-                int64_t o = (int64_t)column_tile * width + v * VEC_WIDTH + lane;
+            for (int lane = 0; lane < lanes; lane++) {
+                int64_t o = first + lane;
                 float *to = gradient + (o * p->in_channels + i) * GRADIENT_TAPS;
                 for (int tap = 0; tap < GRADIENT_TAPS; tap++)
                     to[tap] += taps[tap * VEC_WIDTH + lane];

@@ -45,7 +45,7 @@ static struct stride2_gradient_job job_of(const struct conv_shape *s)
 
 bool ISA_NAME(stride2_gradient_supports)(const struct conv_shape *s)
 {
-    return has_stride2_tiles(s) && fills_point_sums(s) && s->in_channels * s->out_channels <= MOST_CHANNELS;
+    return has_stride2_tiles(s) && fills_point_sums(s, 100) && s->in_channels * s->out_channels <= MOST_CHANNELS;
 }
 
 size_t ISA_NAME(stride2_gradient_scratch_bytes)(const struct conv_shape *s, int threads)

@@ -21,6 +21,7 @@ enum {
     PRIVATE_CHANNELS = 32 * 32,         /* in times out: dU up to 147 KB is summed privately */
     PRIVATE_SET_BYTES = 256 * 1024,     /* of V and W */
     SHARED_SET_BYTES = 2 * 1024 * 1024, /* or as much as dU, where that is more */
+    LEAST_FILLED = 70,                  /* of a hundred lanes: 28 and 56 channels */
     PADDED_CHANNELS = 128,              /* multiples of it: tiles of V and W would lie so far apart that they evict each other from L1 */
     PADDING = 16                        /* floats between them, and between points */
 };
@@ -48,10 +49,10 @@ static struct winograd_gradient_job job_of(const struct conv_shape *s)
     struct winograd_gradient_job job = {
         .tile_rows = divide_up(s->out_height, WINOGRAD_OUT),
         .tile_columns = divide_up(s->out_width, WINOGRAD_OUT),
-        .in_row = row_of(s->in_channels),
-        .out_row = row_of(s->out_channels),
         .point_sums = point_sums_of(s),
     };
+    job.in_row = row_of(job.point_sums.in_lanes);
+    job.out_row = row_of(job.point_sums.out_lanes);
     int64_t tile_bytes = WINOGRAD_POINTS * (job.in_row + job.out_row) * (int64_t)sizeof(float), set_bytes = PRIVATE_SET_BYTES;
 
     job.sums_floats = WINOGRAD_POINTS * job.point_sums.point_floats;
@@ -72,7 +73,7 @@ static struct winograd_gradient_job job_of(const struct conv_shape *s)
 
 bool ISA_NAME(winograd_gradient_supports)(const struct conv_shape *s)
 {
-    return s->kernel == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 && fills_point_sums(s);
+    return s->kernel == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 && fills_point_sums(s, LEAST_FILLED);
 }
 
 size_t ISA_NAME(winograd_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
@@ -82,9 +83,9 @@ size_t ISA_NAME(winograd_gradient_scratch_bytes)(const struct conv_shape *s, int
            * sizeof(float);
 }
 
-/* A dy A^T without f for one vector of channels. `from` is the tile's first pixel; rows and columns of it exist. */
-ALWAYS_INLINE void transform_gradient(const float *from, int64_t row_stride, int64_t pixel_stride, int rows, int columns, float *to,
-                                      int64_t point_stride, const bool whole)
+/* A dy A^T without f for one vector of channels. `from` is the tile's first pixel; rows, columns and lanes of it exist. `whole`: all. */
+ALWAYS_INLINE void transform_gradient(const float *from, int64_t row_stride, int64_t pixel_stride, int rows, int columns, int lanes,
+                                      float *to, int64_t point_stride, const bool whole)
 {
     vec half[WINOGRAD_IN][WINOGRAD_OUT];
 
@@ -93,7 +94,10 @@ ALWAYS_INLINE void transform_gradient(const float *from, int64_t row_stride, int
         vec y[WINOGRAD_OUT], m[WINOGRAD_IN];
         UNROLL(4)
         for (int i = 0; i < WINOGRAD_OUT; i++)
-            y[i] = whole || (i < rows && x < columns) ? vec_load(from + i * row_stride + x * pixel_stride) : vec_zero();
+            if (whole)
+                y[i] = vec_load(from + i * row_stride + x * pixel_stride);
+            else
+                y[i] = i < rows && x < columns ? vec_load_first(from + i * row_stride + x * pixel_stride, lanes) : vec_zero();
         winograd_gradient_line(y, m);
         UNROLL(6)
         for (int i = 0; i < WINOGRAD_IN; i++)
@@ -122,11 +126,13 @@ static void transform_both(const struct winograd_gradient_job *job, int index, i
     float *to = set + WINOGRAD_POINTS * job->in_point + slot * job->out_row;
 
     transform_tile(&job->input, &tile, 0, 0, s->in_channels, set + slot * job->in_row, WINOGRAD_IN * job->in_point, job->in_point);
-    for (int o = 0; o < s->out_channels; o += VEC_WIDTH)
-        if (rows == WINOGRAD_OUT && columns == WINOGRAD_OUT)
-            transform_gradient(from + o, row_stride, gradient->pixel_stride, rows, columns, to + o, job->out_point, true);
+    for (int o = 0; o < s->out_channels; o += VEC_WIDTH) {
+        int lanes = smaller(s->out_channels - o, VEC_WIDTH);
+        if (rows == WINOGRAD_OUT && columns == WINOGRAD_OUT && lanes == VEC_WIDTH)
+            transform_gradient(from + o, row_stride, gradient->pixel_stride, rows, columns, lanes, to + o, job->out_point, true);
         else
-            transform_gradient(from + o, row_stride, gradient->pixel_stride, rows, columns, to + o, job->out_point, false);
+            transform_gradient(from + o, row_stride, gradient->pixel_stride, rows, columns, lanes, to + o, job->out_point, false);
+    }
 }
 
 /* A column tile of dU at one point: a set's products are added. */
