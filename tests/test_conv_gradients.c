@@ -27,6 +27,7 @@ static const struct conv_case awkward[] = {
     {.batch = 2, .height = 9, .width = 7, .in = 24, .out = 40, .kernel = 3, .stride = 2, .why = "stride 2, odd sides, tails"},
     {.batch = 3, .height = 37, .width = 46, .in = 16, .out = 32, .kernel = 3, .stride = 2, .why = "stride 2, several sets of tiles"},
     {.batch = 18, .height = 9, .width = 16, .in = 32, .out = 48, .kernel = 3, .stride = 2, .why = "stride 2, chunks of two images"},
+    {.batch = 2, .height = 18, .width = 21, .in = 28, .out = 30, .kernel = 3, .stride = 2, .why = "stride 2, lanes to spare"},
     {.height = 1, .width = 3, .in = 16, .out = 16, .kernel = 3, .stride = 2, .why = "stride 2, a tile of one row"},
     {.batch = 17, .height = 3, .width = 2, .in = 33, .out = 31, .kernel = 3, .why = "more images than chunks, tails on both sides"},
     {.batch = 1,

@@ -41,6 +41,7 @@ static const struct conv_case awkward[] = {
     {.height = 9, .width = 11, .in = 5, .out = 3, .kernel = 3, .why = "fewer channels than any vector"},
     {.height = 28, .width = 28, .in = 32, .out = 64, .kernel = 3, .stride = 2, .why = "stride 2, even sides"},
     {.height = 29, .width = 31, .in = 24, .out = 40, .kernel = 3, .stride = 2, .residual = true, .why = "stride 2, odd sides"},
+    {.batch = 2, .height = 19, .width = 22, .in = 20, .out = 28, .kernel = 3, .stride = 2, .why = "stride 2, lanes to spare"},
     {.height = 1, .width = 2, .in = 16, .out = 16, .kernel = 3, .stride = 2, .why = "stride 2, one pixel left"},
     {.batch = 3, .height = 14, .width = 37, .in = 48, .out = 24, .kernel = 3, .stride = 2, .residual = true, .why = "stride 2, 30 tiles over three images"},
     {.height = 20, .width = 23, .in = 16, .out = 32, .kernel = 3, .dilation = 2, .why = "dilation 2"},

@@ -12,6 +12,7 @@
 #include "cpu/isa/winograd_stride2_tile.h"
 
 enum {
+    LEAST_FILLED = 70,       /* of a hundred lanes: 28 channels */
     MOST_CHANNELS = 32 * 64, /* in times out: dU up to 295 KB stays in L2 */
     SET_BYTES = 256 * 1024   /* of V and W */
 };
@@ -22,7 +23,7 @@ struct stride2_gradient_job {
     int tile_rows, tile_columns; /* of an image */
     int set_tiles, chunks;
     int64_t set_floats, sums_floats; /* V and W, dU */
-    float *sets, *sums;              /* V (slots, set_tiles, in_channels) and W; dU (WEIGHTS) */
+    float *sets, *sums;              /* V (slots, set_tiles, in_lanes) and W; dU (WEIGHTS) */
 };
 
 static struct stride2_gradient_job job_of(const struct conv_shape *s)
@@ -32,9 +33,9 @@ static struct stride2_gradient_job job_of(const struct conv_shape *s)
         .tile_rows = divide_up(s->out_height, OUT),
         .tile_columns = divide_up(s->out_width, OUT),
         .chunks = smaller(s->batch, MAX_CHUNKS),
-        .sums_floats = (int64_t)WEIGHTS * s->in_channels * s->out_channels,
     };
-    int64_t tile_floats = (int64_t)POINTS * (s->in_channels + s->out_channels);
+    job.sums_floats = WEIGHTS * job.point_sums.point_floats;
+    int64_t tile_floats = (int64_t)POINTS * (job.point_sums.in_lanes + job.point_sums.out_lanes);
     int most = (int)(SET_BYTES / (int64_t)sizeof(float) / tile_floats);
 
     /* An odd number: else slots lie powers of two apart, and what a tile writes to them evicts each other from L1. */
@@ -45,7 +46,7 @@ static struct stride2_gradient_job job_of(const struct conv_shape *s)
 
 bool ISA_NAME(stride2_gradient_supports)(const struct conv_shape *s)
 {
-    return has_stride2_tiles(s) && fills_point_sums(s, 100) && s->in_channels * s->out_channels <= MOST_CHANNELS;
+    return has_stride2_tiles(s) && fills_point_sums(s, LEAST_FILLED) && point_sums_of(s).point_floats <= MOST_CHANNELS;
 }
 
 size_t ISA_NAME(stride2_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
@@ -70,9 +71,9 @@ ALWAYS_INLINE void gradient_line(const vec y[OUT], vec m[IN])
         m[EVEN + i] = y[i];
 }
 
-/* W of one tile for one vector of output channels. `whole`: all of its outputs exist. */
-ALWAYS_INLINE void transform_gradient(const float *from, int64_t row_stride, int64_t pixel_stride, int rows, int columns, float *to,
-                                      int64_t slot_floats, const bool whole)
+/* W of one tile for one vector of output channels. `whole`: all of its outputs and lanes exist. */
+ALWAYS_INLINE void transform_gradient(const float *from, int64_t row_stride, int64_t pixel_stride, int rows, int columns, int lanes,
+                                      float *to, int64_t slot_floats, const bool whole)
 {
     vec half[IN][OUT];
 
@@ -81,7 +82,10 @@ ALWAYS_INLINE void transform_gradient(const float *from, int64_t row_stride, int
         vec y[OUT], m[IN];
         UNROLL(4)
         for (int i = 0; i < OUT; i++)
-            y[i] = whole || (i < rows && x < columns) ? vec_load(from + i * row_stride + x * pixel_stride) : vec_zero();
+            if (whole)
+                y[i] = vec_load(from + i * row_stride + x * pixel_stride);
+            else
+                y[i] = i < rows && x < columns ? vec_load_first(from + i * row_stride + x * pixel_stride, lanes) : vec_zero();
         gradient_line(y, m);
         UNROLL(9)
         for (int i = 0; i < IN; i++)
@@ -104,35 +108,41 @@ static void transform_both(const struct stride2_gradient_job *job, struct tile t
     const struct map_view *gradient = &job->call->out_gradient;
     struct tile_inputs in = inputs_of(s, job->call->in, tile);
     int rows = smaller(s->out_height - tile.y, OUT), columns = smaller(s->out_width - tile.x, OUT);
-    int64_t in_slot = (int64_t)job->set_tiles * s->in_channels, out_slot = (int64_t)job->set_tiles * s->out_channels;
+    int in_lanes = job->point_sums.in_lanes, out_lanes = job->point_sums.out_lanes;
+    int64_t in_slot = (int64_t)job->set_tiles * in_lanes, out_slot = (int64_t)job->set_tiles * out_lanes;
     int64_t pixel = ((int64_t)tile.image * s->out_height + tile.y) * s->out_width + tile.x;
     int64_t stride = gradient->pixel_stride, row_stride = s->out_width * stride;
-    float *v = set + (int64_t)index * s->in_channels, *w = set + POINTS * in_slot + (int64_t)index * s->out_channels;
+    float *v = set + (int64_t)index * in_lanes, *w = set + POINTS * in_slot + (int64_t)index * out_lanes;
 
-    for (int c = 0; c < s->in_channels; c += VEC_WIDTH)
-        if (in.whole)
+    for (int c = 0; c < in_lanes; c += VEC_WIDTH) {
+        in.inside.lanes = lanes_from(s->in_channels, c);
+        if (in.whole && in.inside.lanes == VEC_WIDTH)
             transform_input(in.first + c, in.row_stride, in.pixel_stride, NULL, v + c, in_slot, true);
         else
             transform_input(in.first + c, in.row_stride, in.pixel_stride, &in.inside, v + c, in_slot, false);
-    for (int o = 0; o < s->out_channels; o += VEC_WIDTH)
-        if (rows == OUT && columns == OUT)
-            transform_gradient(gradient->data + pixel * stride + o, row_stride, stride, rows, columns, w + o, out_slot, true);
+    }
+    for (int o = 0; o < out_lanes; o += VEC_WIDTH) {
+        const float *from = gradient->data + pixel * stride + o;
+        int lanes = lanes_from(s->out_channels, o);
+        if (rows == OUT && columns == OUT && lanes == VEC_WIDTH)
+            transform_gradient(from, row_stride, stride, rows, columns, lanes, w + o, out_slot, true);
         else
-            transform_gradient(gradient->data + pixel * stride + o, row_stride, stride, rows, columns, w + o, out_slot, false);
+            transform_gradient(from, row_stride, stride, rows, columns, lanes, w + o, out_slot, false);
+    }
 }
 
 /* Products of a set's first `tiles` tiles. A whole set's points of one weight are one run of rows. */
 static void add_set(const struct stride2_gradient_job *job, int tiles, const float *set, float *sums)
 {
-    const struct conv_shape *s = job->call->shape;
-    const float *v = set, *w = set + (int64_t)POINTS * job->set_tiles * s->in_channels;
+    int in_lanes = job->point_sums.in_lanes, out_lanes = job->point_sums.out_lanes;
+    const float *v = set, *w = set + (int64_t)POINTS * job->set_tiles * in_lanes;
 
     for (int weight = 0; weight < WEIGHTS; weight++, sums += job->point_sums.point_floats) {
         int runs = tiles == job->set_tiles ? 1 : points_of(weight), count = tiles == job->set_tiles ? points_of(weight) * tiles : tiles;
-        int slots = points_of(weight) / runs * job->set_tiles; /* rows from run to run */
-        for (int run = 0; run < runs; run++, v += (int64_t)slots * s->in_channels, w += (int64_t)slots * s->out_channels)
+        int64_t rows = points_of(weight) / runs * job->set_tiles; /* from run to run */
+        for (int run = 0; run < runs; run++, v += rows * in_lanes, w += rows * out_lanes)
             for (int column_tile = 0; column_tile < job->point_sums.column_tiles; column_tile++)
-                add_products(&job->point_sums, column_tile, count, v, s->in_channels, w, s->out_channels, sums);
+                add_products(&job->point_sums, column_tile, count, v, in_lanes, w, out_lanes, sums);
     }
 }
 

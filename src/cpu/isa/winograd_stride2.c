@@ -25,16 +25,16 @@ static struct blocking block(const struct conv_shape *s)
     struct blocking b = {.tile_rows = divide_up(s->out_height, OUT), .tile_columns = divide_up(s->out_width, OUT)};
 
     b.tile_count = s->batch * b.tile_rows * b.tile_columns;
-    b.chunk_count = s->in_channels / CHUNK;
+    b.chunk_count = divide_up(s->in_channels, CHUNK);
     b.set_count = divide_up(b.tile_count, TILES);
-    b.input_floats = (int64_t)POINTS * TILES * s->in_channels;
+    b.input_floats = (int64_t)POINTS * TILES * b.chunk_count * CHUNK;
     b.product_floats = (int64_t)POINTS * TILES * VEC_WIDTH;
     return b;
 }
 
 static int64_t vector_weights(const struct conv_shape *s)
 {
-    return (int64_t)WEIGHTS * s->in_channels * VEC_WIDTH;
+    return (int64_t)WEIGHTS * divide_up(s->in_channels, CHUNK) * CHUNK * VEC_WIDTH;
 }
 
 static size_t packed_bytes(const struct conv_shape *s)
@@ -44,7 +44,7 @@ static size_t packed_bytes(const struct conv_shape *s)
 
 static bool supports(const struct conv_shape *s)
 {
-    return has_stride2_tiles(s) && s->source_count == 1 && s->in_channels % CHUNK == 0 && packed_bytes(s) <= MAX_WEIGHT_BYTES;
+    return has_stride2_tiles(s) && s->source_count == 1 && s->in_channels >= CHUNK && packed_bytes(s) <= MAX_WEIGHT_BYTES;
 }
 
 static size_t scratch_bytes(const struct conv_shape *s, int threads)
@@ -57,8 +57,8 @@ static size_t scratch_bytes(const struct conv_shape *s, int threads)
 static double cost(const struct conv_shape *s, int threads)
 {
     struct blocking b = block(s);
-    double vectors = vec_count(s->out_channels);
-    double cycles = 0.6 * POINTS * s->in_channels * vectors + 300.0 * vec_count(s->in_channels) + 200.0 * vectors;
+    double vectors = vec_count(s->out_channels), inputs = b.chunk_count * CHUNK;
+    double cycles = 0.6 * POINTS * inputs * vectors + 300.0 * inputs / VEC_WIDTH + 200.0 * vectors;
     return cycles * divide_up(b.set_count, threads) * TILES / 2500.0;
 }
 
@@ -79,8 +79,9 @@ static void weight_line(const double w[3], double u[SIDE_WEIGHTS])
 
 static void pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels, 3, 3) */
                  const float *scale,                              /* (out_channels) */
-                 void *packed)                                    /* (vectors)(weights)(in_channels)(lanes) */
+                 void *packed)                                    /* (vectors)(weights)(chunks of in_channels)(lanes) */
 {
+    int64_t weight_floats = vector_weights(s) / WEIGHTS;
     float *out = packed;
 
     memset(packed, 0, packed_bytes(s));
@@ -96,8 +97,8 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
                 const double line[3] = {half[0][x], half[1][x], half[2][x]};
                 weight_line(line, u);
                 for (int y = 0; y < SIDE_WEIGHTS; y++)
-                    out[o / VEC_WIDTH * vector_weights(s) + ((int64_t)(y * SIDE_WEIGHTS + x) * s->in_channels + i) * VEC_WIDTH
-                        + o % VEC_WIDTH] = (float)(u[y] * (double)scale[o]);
+                    out[o / VEC_WIDTH * vector_weights(s) + (y * SIDE_WEIGHTS + x) * weight_floats + i * VEC_WIDTH + o % VEC_WIDTH] =
+                        (float)(u[y] * (double)scale[o]);
             }
         }
 }
@@ -208,13 +209,14 @@ static struct tile job_tile(const struct blocking *b, int index)
     return tile_at(b->tile_rows, b->tile_columns, index);
 }
 
-static void transform_tile(const struct conv_call *call, struct tile tile, float *input)
+static void transform_tile(const struct conv_call *call, int chunk_count, struct tile tile, float *input)
 {
     struct tile_inputs in = inputs_of(call->shape, call->sources[0], tile);
 
-    for (int channel = 0; channel < call->shape->in_channels; channel += VEC_WIDTH) {
+    for (int channel = 0; channel < chunk_count * CHUNK; channel += VEC_WIDTH) {
         float *out = input + (int64_t)(channel / CHUNK) * POINTS * TILES * CHUNK + channel % CHUNK;
-        if (in.whole)
+        in.inside.lanes = lanes_from(call->shape->in_channels, channel);
+        if (in.whole && in.inside.lanes == VEC_WIDTH)
             transform_whole(&in, channel, out);
         else
             transform_part(&in, channel, out);
@@ -251,7 +253,7 @@ static void stride2_task(void *context, int task, int worker)
     float *input = (float *)call->scratch + worker * (b->input_floats + b->product_floats), *products = input + b->input_floats;
 
     for (int i = 0; i < tiles; i++)
-        transform_tile(call, job_tile(b, first + i), input + (int64_t)i * CHUNK);
+        transform_tile(call, b->chunk_count, job_tile(b, first + i), input + (int64_t)i * CHUNK);
     for (int v = 0; v < vec_count(call->shape->out_channels); v++) {
         multiply(input, b->chunk_count, (const float *)call->packed + v * vector_weights(call->shape), products);
         for (int i = 0; i < tiles; i++)
@@ -267,7 +269,8 @@ static void run(const struct conv_call *call)
 
 static double products(const struct conv_shape *s)
 {
-    return (double)block(s).tile_count * POINTS * s->in_channels * s->out_channels;
+    struct blocking b = block(s);
+    return (double)b.tile_count * POINTS * b.chunk_count * CHUNK * s->out_channels;
 }
 
 extern const struct conv_kernel ISA_NAME(winograd_stride2);

@@ -81,16 +81,20 @@ ALWAYS_INLINE void even_line(const vec d[EVEN], vec v[EVEN])
     v[4] = vec_fma(vec_all(A * A * B * B), d[0], vec_fnma(vec_all(A * A + B * B), d[2], d[4]));
 }
 
-/* Rows [top, bottom) and columns [left, right) of a tile's inputs that lie inside the map. */
+/* Rows [top, bottom) and columns [left, right) of a tile's inputs that lie inside the map, and how many lanes of a vector are channels. */
 struct window {
-    int top, bottom, left, right;
+    int top, bottom, left, right, lanes;
 };
 
 ALWAYS_INLINE vec load_input(const float *in, int64_t row_stride, int64_t pixel_stride, const struct window *inside, int y, int x,
                              const bool whole)
 {
-    if (whole || (x >= inside->left && x < inside->right && y >= inside->top && y < inside->bottom))
-        return vec_load(in + y * row_stride + x * pixel_stride);
+    const float *pixel = in + y * row_stride + x * pixel_stride;
+
+    if (whole)
+        return vec_load(pixel);
+    if (x >= inside->left && x < inside->right && y >= inside->top && y < inside->bottom)
+        return vec_load_first(pixel, inside->lanes);
     return vec_zero();
 }
 
@@ -135,7 +139,7 @@ struct tile_inputs {
     const float *first;
     int64_t row_stride, pixel_stride;
     struct window inside;
-    bool whole;
+    bool whole; /* all of them exist */
 };
 
 static struct tile_inputs inputs_of(const struct conv_shape *s, struct map_view map, struct tile tile)
@@ -148,6 +152,13 @@ static struct tile_inputs inputs_of(const struct conv_shape *s, struct map_view 
         .inside = {.top = y < 0 ? -y : 0, .bottom = s->in_height - y, .left = x < 0 ? -x : 0, .right = s->in_width - x},
         .whole = y >= 0 && x >= 0 && s->in_height - y >= IN && s->in_width - x >= IN,
     };
+}
+
+/* Lanes of the vector from `channel` on that are channels. */
+static inline int lanes_from(int channels, int channel)
+{
+    int left = channels - channel;
+    return left < 0 ? 0 : smaller(left, VEC_WIDTH);
 }
 
 #endif
