@@ -256,12 +256,18 @@ static void every_kernel_agrees_with_the_reference(void **state)
             struct problem p = problem_of(&awkward[c]);
             const struct conv_shape *s = &p.shape;
             int64_t pixels = p.in_floats / p.in_stride;
-            for (int accumulate = 0; accumulate < 2; accumulate++) {
+            for (int variant = 0; variant < 4; variant++) {
+                bool accumulate = variant % 2, exact = variant / 2;
                 float *expected = marked(pixels, s->in_channels, p.in_stride), *first = NULL;
                 struct conv_data_gradient_call call = {
                     .shape = s, .weight = p.weight, .out_gradient = {p.out_gradient, p.out_stride}, .accumulate = accumulate};
                 call.in_gradient = (struct map_view){expected, p.in_stride};
                 conv_data_gradient_reference(&call);
+                size_t packed_bytes = kernels->conv_data_gradient_packed_bytes(s, exact);
+                float *packed = random_floats((int64_t)packed_bytes / 4 + 16, 10);
+                kernels->conv_data_gradient_pack(s, exact, p.weight, packed);
+                call.packed = packed;
+                call.exact = exact;
                 for (int pool = 0; pool < 2; pool++) {
                     float *actual = marked(pixels, s->in_channels, p.in_stride);
                     int threads = thread_pool_size(pools[pool]);
@@ -271,13 +277,14 @@ static void every_kernel_agrees_with_the_reference(void **state)
                     kernels->conv_data_gradient(&call);
                     double d = difference(actual, expected, pixels, s->in_channels, p.in_stride);
                     if (d > 3e-6)
-                        fail_msg("%s, data gradient, %s: off by %g", isa_name((enum isa)isa), awkward[c].why, d);
+                        fail_msg("%s, data gradient, %s%s: off by %g", isa_name((enum isa)isa), awkward[c].why, exact ? ", exact" : "", d);
                     if (first)
                         assert_memory_equal(first, actual, (size_t)p.in_floats * sizeof(float));
                     free(call.scratch);
                     free(first);
                     first = actual;
                 }
+                free(packed);
                 free(first);
                 free(expected);
             }

@@ -18,7 +18,9 @@
 
 struct conv_data_gradient_call {
     const struct conv_shape *shape; /* of the forward convolution; source_count is not looked at */
-    const float *weight;            /* (out_channels, in_channels / groups, kernel, kernel) */
+    const float *weight;            /* (out_channels, in_channels / groups, kernel, kernel): the reference's */
+    const void *packed;             /* the same by conv_data_gradient_pack, 64-byte aligned: the others' */
+    bool exact;                     /* no Winograd; as when they were packed */
     struct map_view out_gradient;   /* (batch, out_height, out_width, out_channels) */
     struct map_view in_gradient;    /* (batch, in_height, in_width, in_channels): written */
     bool accumulate;                /* added to in_gradient instead */

@@ -77,7 +77,9 @@ struct training_kernels {
     void (*log_softmax_backward)(int64_t pixels, int channels, struct const_view out, struct const_view out_gradient,
                                  struct map_view in_gradient, bool accumulate);
 
-    size_t (*conv_data_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
+    size_t (*conv_data_gradient_packed_bytes)(const struct conv_shape *shape, bool exact);
+    void (*conv_data_gradient_pack)(const struct conv_shape *shape, bool exact, const float *weight, void *packed);
+    size_t (*conv_data_gradient_scratch_bytes)(const struct conv_shape *shape, int threads); /* enough for both */
     void (*conv_data_gradient)(const struct conv_data_gradient_call *call);
     size_t (*conv_weight_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
     void (*conv_weight_gradient)(const struct conv_weight_gradient_call *call);

@@ -78,9 +78,10 @@ static void need_scratch(struct tape *tape, size_t bytes)
     tape->scratch_bytes = rounded > tape->scratch_bytes ? rounded : tape->scratch_bytes;
 }
 
-static int64_t packed_floats(const struct conv_kernel *kernel, const struct conv_shape *shape)
+/* Floats for so many bytes. */
+static int64_t whole_lines(size_t bytes)
 {
-    return ((int64_t)kernel->packed_bytes(shape) + 63) / 64 * 16;
+    return ((int64_t)bytes + 63) / 64 * 16;
 }
 
 static void describe_conv(const struct tape *tape, const struct step *step, struct conv_shape *s)
@@ -118,7 +119,7 @@ static void prepare_conv(struct tape *tape, struct step *step)
     int threads = conv->norm_behind ? 1 : thread_pool_size(tape->pool);
     conv->forward = choose_kernel(tape, s);
     conv->packed = tape->packed_floats;
-    tape->packed_floats += packed_floats(conv->forward, s);
+    tape->packed_floats += whole_lines(conv->forward->packed_bytes(s));
     size_t scratch = conv->forward->scratch_bytes(s, threads);
     if (step->has_backward)
         scratch = larger(scratch, tape->kernels->conv_weight_gradient_scratch_bytes(s, threads));
@@ -129,10 +130,13 @@ static void prepare_conv(struct tape *tape, struct step *step)
         if (conv->data) {
             int64_t floats = tape->graph->parameters[p->weight].elements;
             conv->packed_turned = tape->packed_floats;
-            tape->packed_floats += packed_floats(conv->data, &conv->turned);
+            tape->packed_floats += whole_lines(conv->data->packed_bytes(&conv->turned));
             tape->turned_floats = floats > tape->turned_floats ? floats : tape->turned_floats;
             scratch = larger(scratch, conv->data->scratch_bytes(&conv->turned, threads));
         } else {
+            conv->packed_turned = tape->packed_floats;
+            tape->packed_floats += whole_lines(tape->kernels->conv_data_gradient_packed_bytes(s, tape->options.exact));
+            conv->gathers = true;
             scratch = larger(scratch, tape->kernels->conv_data_gradient_scratch_bytes(s, threads));
         }
     }

@@ -17,6 +17,8 @@ static void pack_task(void *context, int task, int worker)
         float *turned = tape->turned + worker * tape->turned_floats;
         conv_turn_weights(&conv->shape, weight, turned);
         conv->data->pack(&conv->turned, turned, tape->ones, tape->packed + conv->packed_turned);
+    } else if (conv->gathers) {
+        tape->kernels->conv_data_gradient_pack(&conv->shape, tape->options.exact, weight, tape->packed + conv->packed_turned);
     }
 }
 
@@ -67,6 +69,8 @@ void tape_conv_data_gradient(const struct tape *tape, const struct step *step, c
     }
     struct conv_data_gradient_call call = {.shape = &step->conv.shape,
                                            .weight = tape_parameter(tape, step->node->as.conv.weight),
+                                           .packed = tape->packed + step->conv.packed_turned,
+                                           .exact = tape->options.exact,
                                            .out_gradient = maps->out,
                                            .in_gradient = maps->in,
                                            .accumulate = add,

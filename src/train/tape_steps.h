@@ -58,7 +58,8 @@ enum step_kind {
 struct conv_step {
     struct conv_shape shape, turned; /* of the batch, or of one image */
     const struct conv_kernel *forward;
-    const struct conv_kernel *data;      /* with turned weights; NULL: the gather of training.h, or no gradient wanted */
+    const struct conv_kernel *data;      /* with turned weights; NULL: the one of training.h, or no gradient wanted */
+    bool gathers;                        /* the one of training.h */
     int64_t packed, packed_turned;       /* floats from the start of the packed weights */
     struct step *norm_behind;            /* image by image: the step behind, whose sums and backward run with it; else NULL */
     struct step *norm_before;            /* a deferred one, whose result is the input; or NULL */

@@ -11,9 +11,9 @@
  * Convolutions of many narrow groups (groups_isa.h) take lanes as input channels and the spread copies of out_gradient, of which only
  * those rows are made and kept that a row of the input needs.
  */
+#include "cpu/isa/data_gradient_isa.h"
 #include "cpu/isa/groups_isa.h"
 #include "cpu/isa/sizes.h"
-#include "cpu/isa/training_isa.h"
 
 enum {
     PIXELS = VEC_REGISTERS / 4, /* of a tile of two vectors: half of the registers are sums, the rest weights and a broadcast */
@@ -41,10 +41,11 @@ struct job {
     const struct conv_data_gradient_call *call;
     struct frame frame;
     bool narrow;
-    int slots;               /* rows of the frame that are there at a time: row r in slot r % slots */
-    int vectors, pixels;     /* of a tile */
-    int column_tiles;        /* of one group; narrow: of all channels */
-    float *weights, *frames; /* frames [worker] */
+    int slots;           /* rows of the frame that are there at a time: row r in slot r % slots */
+    int vectors, pixels; /* of a tile */
+    int column_tiles;    /* of one group; narrow: of all channels */
+    const float *weights;
+    float *frames; /* [worker] */
     int64_t tile_floats, frame_floats;
 };
 
@@ -72,23 +73,21 @@ static bool tap_serves(const struct conv_shape *s, int phase, int tap, int *firs
 
 /* ---- dense ---- */
 
-static void pack_task(void *context, int task, int worker)
+/* weights [group][column tile][tap][output channel][NR], zero where there is no channel. */
+static void dense_pack(const struct job *job, const struct conv_shape *s, const float *weight, float *weights)
 {
-    const struct job *job = context;
-    const struct conv_shape *s = job->call->shape;
     int in_group = s->in_channels / s->groups, out_group = s->out_channels / s->groups, taps = s->kernel * s->kernel;
-    int group = task / job->column_tiles, tile = task % job->column_tiles, nr = job->vectors * VEC_WIDTH;
-    int channels = in_group - tile * nr < nr ? in_group - tile * nr : nr;
-    float *to = job->weights + task * job->tile_floats;
-    (void)worker;
-    if (channels < nr)
-        memset(to, 0, (size_t)job->tile_floats * sizeof(float));
-    for (int o = 0; o < out_group; o++) {
-        const float *from = job->call->weight + (((int64_t)group * out_group + o) * in_group + tile * nr) * taps;
-        for (int tap = 0; tap < taps; tap++)
-            for (int i = 0; i < channels; i++)
-                to[((int64_t)tap * out_group + o) * nr + i] = from[i * taps + tap];
-    }
+    int nr = job->vectors * VEC_WIDTH;
+    for (int group = 0; group < s->groups; group++)
+        for (int tile = 0; tile < job->column_tiles; tile++, weights += job->tile_floats) {
+            int channels = smaller(in_group - tile * nr, nr);
+            for (int o = 0; o < out_group; o++) {
+                const float *from = weight + (((int64_t)group * out_group + o) * in_group + tile * nr) * taps;
+                for (int tap = 0; tap < taps; tap++)
+                    for (int i = 0; i < channels; i++)
+                        weights[((int64_t)tap * out_group + o) * nr + i] = from[i * taps + tap];
+            }
+        }
 }
 
 /* The taps of one phase as offsets, so that the tile's loop knows nothing of windows. */
@@ -226,16 +225,14 @@ static void dense_task(void *context, int image, int worker)
 /* ---- narrow groups ---- */
 
 /* weights [vector][tap][j][lane]: lane c is weight[o = j-th output channel of c's group][c % width][tap]. */
-static void narrow_pack(const struct job *job)
+static void narrow_pack(const struct conv_shape *s, const float *weight, float *weights)
 {
-    const struct conv_shape *s = job->call->shape;
     int width = s->in_channels / s->groups, taps = s->kernel * s->kernel;
-    memset(job->weights, 0, (size_t)(job->tile_floats * job->column_tiles) * sizeof(float));
     for (int c = 0; c < s->in_channels; c++)
         for (int j = 0; j < width; j++)
             for (int tap = 0; tap < taps; tap++)
-                job->weights[(((int64_t)(c / VEC_WIDTH) * taps + tap) * width + j) * VEC_WIDTH + c % VEC_WIDTH] =
-                    job->call->weight[((int64_t)(c / width * width + j) * width + c % width) * taps + tap];
+                weights[(((int64_t)(c / VEC_WIDTH) * taps + tap) * width + j) * VEC_WIDTH + c % VEC_WIDTH] =
+                    weight[((int64_t)(c / width * width + j) * width + c % width) * taps + tap];
 }
 
 /* width is a constant at the calls that matter. */
@@ -315,27 +312,50 @@ static void narrow_task(void *context, int image, int worker)
 
 /* ---- entry ---- */
 
-static int64_t weights_floats(const struct conv_shape *s, const struct job *job)
+static bool takes_winograd(const struct conv_shape *s, bool exact)
 {
-    return aligned(job->tile_floats * job->column_tiles * (job->narrow ? 1 : s->groups));
+    return !exact && ISA_NAME(stride2_data_supports)(s);
+}
+
+size_t ISA_NAME(conv_data_gradient_packed_bytes)(const struct conv_shape *s, bool exact)
+{
+    struct job job = job_of(s);
+    if (takes_winograd(s, exact))
+        return ISA_NAME(stride2_data_packed_bytes)(s);
+    return (size_t)(job.tile_floats * job.column_tiles * (job.narrow ? 1 : s->groups)) * sizeof(float);
+}
+
+void ISA_NAME(conv_data_gradient_pack)(const struct conv_shape *s, bool exact, const float *weight, void *packed)
+{
+    struct job job = job_of(s);
+    if (takes_winograd(s, exact)) {
+        ISA_NAME(stride2_data_pack)(s, weight, packed);
+        return;
+    }
+    memset(packed, 0, ISA_NAME(conv_data_gradient_packed_bytes)(s, exact));
+    if (job.narrow)
+        narrow_pack(s, weight, packed);
+    else
+        dense_pack(&job, s, weight, packed);
 }
 
 size_t ISA_NAME(conv_data_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
 {
-    struct job job = job_of(s);
-    return (size_t)(weights_floats(s, &job) + job.frame_floats * threads) * sizeof(float);
+    size_t gather = (size_t)(job_of(s).frame_floats * threads) * sizeof(float), winograd = 0;
+    if (takes_winograd(s, false))
+        winograd = ISA_NAME(stride2_data_scratch_bytes)(s, threads);
+    return gather > winograd ? gather : winograd;
 }
 
 void ISA_NAME(conv_data_gradient)(const struct conv_data_gradient_call *call)
 {
-    const struct conv_shape *s = call->shape;
-    struct job job = job_of(s);
+    struct job job = job_of(call->shape);
+    if (takes_winograd(call->shape, call->exact)) {
+        ISA_NAME(stride2_data)(call);
+        return;
+    }
     job.call = call;
-    job.weights = call->scratch;
-    job.frames = job.weights + weights_floats(s, &job);
-    if (job.narrow)
-        narrow_pack(&job);
-    else
-        thread_pool_run(call->pool, pack_task, &job, s->groups * job.column_tiles);
-    thread_pool_run(call->pool, job.narrow ? narrow_task : dense_task, &job, s->batch);
+    job.weights = call->packed;
+    job.frames = call->scratch;
+    thread_pool_run(call->pool, job.narrow ? narrow_task : dense_task, &job, call->shape->batch);
 }

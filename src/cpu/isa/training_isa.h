@@ -20,6 +20,8 @@ void ISA_NAME(transposed_conv_backward)(const struct window_shape *s, const floa
                                         struct const_view out_gradient, struct map_view in_gradient, float *weight_gradient);
 void ISA_NAME(log_softmax_backward)(int64_t pixels, int channels, struct const_view out, struct const_view gradient, struct map_view to,
                                     bool accumulate);
+size_t ISA_NAME(conv_data_gradient_packed_bytes)(const struct conv_shape *shape, bool exact);
+void ISA_NAME(conv_data_gradient_pack)(const struct conv_shape *shape, bool exact, const float *weight, void *packed);
 size_t ISA_NAME(conv_data_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
 void ISA_NAME(conv_data_gradient)(const struct conv_data_gradient_call *call);
 size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);

@@ -1,18 +1,8 @@
-/* winograd_stride2.c - dense 3x3 convolution of stride 2 by Winograd's F(4x4, 2x2): 0.56 of the multiplications (winograd_stride2_tile.h).
- *
- * As in winograd4x4_small.c, weights are transformed when they are packed, and a set of tiles is small, so that V and M of one
- * vector of outputs are not far above L1's size. The points of one weight are neighbours in both, as rows of a plain matrix product; sums of
- * ROWS of them stay in registers over all input channels. Channels lie in chunks of 16, which makes all distances constants.
+/* winograd_stride2.c - dense 3x3 convolution of stride 2 by Winograd's F(4x4, 2x2): 0.56 of the multiplications (winograd_stride2_tile.h,
+ * winograd_stride2_product.h).
  */
 #include "cpu/isa/winograd_store.h"
-#include "cpu/isa/winograd_stride2_tile.h"
-
-enum {
-    CHUNK = 16, /* input channels */
-    TILES = VEC_REGISTERS == 32 ? 7 : 6,
-    ROWS = 2 * TILES,
-    MAX_WEIGHT_BYTES = 1300 * 1024 /* of 64 > 128 channels; a set reads all of them, from L2 or, just fast enough, from L3 */
-};
+#include "cpu/isa/winograd_stride2_product.h"
 
 struct blocking {
     int tile_rows, tile_columns, tile_count; /* of an image, of all images */
@@ -62,21 +52,6 @@ static double cost(const struct conv_shape *s, int threads)
     return cycles * divide_up(b.set_count, threads) * TILES / 2500.0;
 }
 
-/* G of the even inputs: p^k / product_{q != p} (p - q) for tap k, the last tap alone at infinity; of the odd ones the middle tap. */
-static void weight_line(const double w[3], double u[SIDE_WEIGHTS])
-{
-    const double points[EVEN - 1] = {(double)A, (double)-A, (double)B, (double)-B};
-
-    for (int i = 0; i < EVEN - 1; i++) {
-        double factor = 1.0;
-        for (int k = 0; k < EVEN - 1; k++)
-            factor *= k == i ? 1.0 : points[i] - points[k];
-        u[i] = (w[0] + w[2] * points[i]) / factor;
-    }
-    u[EVEN - 1] = w[2];
-    u[EVEN] = w[1];
-}
-
 static void pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels, 3, 3) */
                  const float *scale,                              /* (out_channels) */
                  void *packed)                                    /* (vectors)(weights)(chunks of in_channels)(lanes) */
@@ -87,19 +62,8 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
     memset(packed, 0, packed_bytes(s));
     for (int o = 0; o < s->out_channels; o++)
         for (int i = 0; i < s->in_channels; i++) {
-            const float *taps = weight + ((int64_t)o * s->in_channels + i) * TAPS;
-            double half[3][SIDE_WEIGHTS], u[SIDE_WEIGHTS];
-            for (int y = 0; y < 3; y++) {
-                const double line[3] = {(double)taps[3 * y], (double)taps[3 * y + 1], (double)taps[3 * y + 2]};
-                weight_line(line, half[y]);
-            }
-            for (int x = 0; x < SIDE_WEIGHTS; x++) {
-                const double line[3] = {half[0][x], half[1][x], half[2][x]};
-                weight_line(line, u);
-                for (int y = 0; y < SIDE_WEIGHTS; y++)
-                    out[o / VEC_WIDTH * vector_weights(s) + (y * SIDE_WEIGHTS + x) * weight_floats + i * VEC_WIDTH + o % VEC_WIDTH] =
-                        (float)(u[y] * (double)scale[o]);
-            }
+            float *to = out + o / VEC_WIDTH * vector_weights(s) + i * VEC_WIDTH + o % VEC_WIDTH;
+            put_weights(weight + ((int64_t)o * s->in_channels + i) * TAPS, (double)scale[o], to, weight_floats);
         }
 }
 
@@ -113,44 +77,6 @@ static void transform_whole(const struct tile_inputs *in, int channel, float *ou
 static void transform_part(const struct tile_inputs *in, int channel, float *out)
 {
     transform_input(in->first + channel, in->row_stride, in->pixel_stride, &in->inside, out, TILES * CHUNK, false);
-}
-
-/* ---- products ---------------------------------------------------------------------------------------------------------- */
-
-/* M (rows, lanes) = V (chunks)(rows, CHUNK) U (in_channels, lanes). `chunk` floats lie between chunks of V. */
-ALWAYS_INLINE void multiply_rows(const float *in, int64_t chunk, int chunk_count, const float *weight, float *out, const int rows)
-{
-    vec sum[ROWS];
-
-    UNROLL(14)
-    for (int r = 0; r < rows; r++)
-        sum[r] = vec_zero();
-    for (int c = 0; c < chunk_count; c++, in += chunk)
-        for (int i = 0; i < CHUNK; i++, weight += VEC_WIDTH) {
-            vec w = vec_load(weight);
-            UNROLL(14)
-            for (int r = 0; r < rows; r++)
-                sum[r] = vec_fma(vec_all(in[r * CHUNK + i]), w, sum[r]);
-        }
-    UNROLL(14)
-    for (int r = 0; r < rows; r++)
-        vec_store(out + r * VEC_WIDTH, sum[r]);
-}
-
-/* All points for one vector of outputs. */
-static void multiply(const float *in, int chunk_count, const float *weight, float *out)
-{
-    const int64_t chunk = (int64_t)POINTS * TILES * CHUNK, weight_floats = (int64_t)chunk_count * CHUNK * VEC_WIDTH;
-
-    for (int index = 0; index < WEIGHTS; index++, weight += weight_floats) {
-        int rows = points_of(index) * TILES;
-        if (rows == TILES)
-            multiply_rows(in, chunk, chunk_count, weight, out, TILES);
-        for (int row = 0; rows > TILES && row < rows; row += ROWS)
-            multiply_rows(in + row * CHUNK, chunk, chunk_count, weight, out + row * VEC_WIDTH, ROWS);
-        in += rows * CHUNK;
-        out += rows * VEC_WIDTH;
-    }
 }
 
 /* ---- outputs ----------------------------------------------------------------------------------------------------------- */

@@ -142,7 +142,7 @@ struct tile_inputs {
     bool whole; /* all of them exist */
 };
 
-static struct tile_inputs inputs_of(const struct conv_shape *s, struct map_view map, struct tile tile)
+static inline struct tile_inputs inputs_of(const struct conv_shape *s, struct map_view map, struct tile tile)
 {
     int y = 2 * tile.y - s->padding, x = 2 * tile.x - s->padding;
     return (struct tile_inputs){
