@@ -1,4 +1,4 @@
-/* weight_gradient_rows.c - gradient of the weights of the first layers: wide maps, stride 1, one vector of output channels.
+/* weight_gradient_rows.c - gradient of the weights of the first layers by plain sums: wide maps, stride 1, one vector of output channels.
  *
  *     d weight[ky][kx][i] (out_channels)  =  sum over y, p of  in[y + ky][p][i] * out_gradient[y][p - kx]
  *
