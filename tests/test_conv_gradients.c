@@ -17,7 +17,7 @@ static const struct conv_case awkward[] = {
     {.height = 7, .width = 5, .in = 3, .out = 16, .kernel = 7, .why = "the photograph: taps of a row merged"},
     {.batch = 2, .height = 33, .width = 17, .in = 3, .out = 17, .kernel = 7, .why = "the photograph, an output tail of one"},
     {.batch = 3, .height = 9, .width = 10, .in = 16, .out = 16, .kernel = 3, .why = "one vector of output channels"},
-    {.batch = 2, .height = 22, .width = 75, .in = 1, .out = 9, .kernel = 7, .why = "a grey photograph, several blocks of tiles"},
+    {.height = 14, .width = 75, .in = 1, .out = 9, .kernel = 7, .why = "a grey photograph, several blocks of tiles"},
     {.height = 13, .width = 63, .in = 4, .out = 33, .kernel = 7, .why = "four channels"},
     {.height = 12, .width = 12, .in = 2, .out = 16, .kernel = 7, .why = "two channels, whole tiles"},
     {.batch = 18, .height = 9, .width = 20, .in = 3, .out = 16, .kernel = 7, .why = "the photograph, whole and part blocks of rows"},
@@ -25,8 +25,8 @@ static const struct conv_case awkward[] = {
     {.batch = 2, .height = 3, .width = 1, .in = 8, .out = 16, .kernel = 3, .why = "a map narrower than the window"},
     {.batch = 2, .height = 8, .width = 8, .in = 16, .out = 32, .kernel = 3, .stride = 2, .why = "stride 2, even sides"},
     {.batch = 2, .height = 9, .width = 7, .in = 24, .out = 40, .kernel = 3, .stride = 2, .why = "stride 2, odd sides, tails"},
-    {.batch = 3, .height = 37, .width = 46, .in = 16, .out = 32, .kernel = 3, .stride = 2, .why = "stride 2, several sets of tiles"},
-    {.batch = 18, .height = 9, .width = 16, .in = 32, .out = 48, .kernel = 3, .stride = 2, .why = "stride 2, chunks of two images"},
+    {.height = 37, .width = 46, .in = 16, .out = 32, .kernel = 3, .stride = 2, .why = "stride 2, several sets of tiles"},
+    {.batch = 18, .height = 5, .width = 8, .in = 32, .out = 48, .kernel = 3, .stride = 2, .why = "stride 2, chunks of two images"},
     {.batch = 2, .height = 18, .width = 21, .in = 28, .out = 30, .kernel = 3, .stride = 2, .why = "stride 2, lanes to spare"},
     {.height = 1, .width = 3, .in = 16, .out = 16, .kernel = 3, .stride = 2, .why = "stride 2, a tile of one row"},
     {.batch = 17, .height = 3, .width = 2, .in = 33, .out = 31, .kernel = 3, .why = "more images than chunks, tails on both sides"},
@@ -88,7 +88,7 @@ static const struct conv_case awkward[] = {
     {.height = 7, .width = 7, .in = 19, .out = 19, .kernel = 5, .groups = 19, .why = "depthwise"},
     {.batch = 3, .height = 9, .width = 10, .in = 64, .out = 64, .kernel = 3, .why = "Winograd, tiles over both edges"},
     {.batch = 2, .height = 9, .width = 10, .in = 28, .out = 30, .kernel = 3, .why = "Winograd, lanes to spare on both sides"},
-    {.batch = 3, .height = 5, .width = 8, .in = 56, .out = 60, .kernel = 3, .why = "Winograd, lanes to spare, shared sums"},
+    {.batch = 2, .height = 5, .width = 6, .in = 56, .out = 60, .kernel = 3, .why = "Winograd, lanes to spare, shared sums"},
     {.batch = 40, .height = 8, .width = 7, .in = 32, .out = 96, .kernel = 3, .why = "Winograd, two sets of tiles"},
     {.height = 1, .width = 2, .in = 48, .out = 32, .kernel = 3, .why = "Winograd, less than a tile"},
     {.batch = 19, .height = 13, .width = 18, .in = 16, .out = 16, .kernel = 3, .why = "Winograd, private sums, more images than chunks"},
@@ -242,6 +242,37 @@ static float *marked(int64_t pixels, int channels, int64_t stride)
     return map;
 }
 
+/* With one thread and with three: both alike, bit for bit. */
+static void check_data_gradient(enum isa isa, const struct problem *p, struct conv_data_gradient_call call, const float *expected,
+                                struct thread_pool **pools, const char *why)
+{
+    const struct training_kernels *kernels = training_kernels(isa);
+    const struct conv_shape *s = call.shape;
+    int64_t pixels = p->in_floats / p->in_stride;
+    float *packed = random_floats((int64_t)kernels->conv_data_gradient_packed_bytes(s, call.exact) / 4 + 16, 10), *first = NULL;
+
+    kernels->conv_data_gradient_pack(s, call.exact, p->weight, packed);
+    call.packed = packed;
+    for (int pool = 0; pool < 2; pool++) {
+        float *actual = marked(pixels, s->in_channels, p->in_stride);
+        int threads = thread_pool_size(pools[pool]);
+        call.scratch = random_floats((int64_t)kernels->conv_data_gradient_scratch_bytes(s, threads) / 4 + 16, 7);
+        call.in_gradient = (struct map_view){actual, p->in_stride};
+        call.pool = pools[pool];
+        kernels->conv_data_gradient(&call);
+        double d = difference(actual, expected, pixels, s->in_channels, p->in_stride);
+        if (d > 3e-6)
+            fail_msg("%s, data gradient, %s%s: off by %g", isa_name(isa), why, call.exact ? ", exact" : "", d);
+        if (first)
+            assert_memory_equal(first, actual, (size_t)p->in_floats * sizeof(float));
+        free(call.scratch);
+        free(first);
+        first = actual;
+    }
+    free(packed);
+    free(first);
+}
+
 static void every_kernel_agrees_with_the_reference(void **state)
 {
     (void)state;
@@ -256,36 +287,16 @@ static void every_kernel_agrees_with_the_reference(void **state)
             struct problem p = problem_of(&awkward[c]);
             const struct conv_shape *s = &p.shape;
             int64_t pixels = p.in_floats / p.in_stride;
-            for (int variant = 0; variant < 4; variant++) {
-                bool accumulate = variant % 2, exact = variant / 2;
-                float *expected = marked(pixels, s->in_channels, p.in_stride), *first = NULL;
+            for (int accumulate = 0; accumulate < 2; accumulate++) {
+                float *expected = marked(pixels, s->in_channels, p.in_stride);
                 struct conv_data_gradient_call call = {
                     .shape = s, .weight = p.weight, .out_gradient = {p.out_gradient, p.out_stride}, .accumulate = accumulate};
                 call.in_gradient = (struct map_view){expected, p.in_stride};
                 conv_data_gradient_reference(&call);
-                size_t packed_bytes = kernels->conv_data_gradient_packed_bytes(s, exact);
-                float *packed = random_floats((int64_t)packed_bytes / 4 + 16, 10);
-                kernels->conv_data_gradient_pack(s, exact, p.weight, packed);
-                call.packed = packed;
-                call.exact = exact;
-                for (int pool = 0; pool < 2; pool++) {
-                    float *actual = marked(pixels, s->in_channels, p.in_stride);
-                    int threads = thread_pool_size(pools[pool]);
-                    call.scratch = random_floats((int64_t)kernels->conv_data_gradient_scratch_bytes(s, threads) / 4 + 16, 7);
-                    call.in_gradient.data = actual;
-                    call.pool = pools[pool];
-                    kernels->conv_data_gradient(&call);
-                    double d = difference(actual, expected, pixels, s->in_channels, p.in_stride);
-                    if (d > 3e-6)
-                        fail_msg("%s, data gradient, %s%s: off by %g", isa_name((enum isa)isa), awkward[c].why, exact ? ", exact" : "", d);
-                    if (first)
-                        assert_memory_equal(first, actual, (size_t)p.in_floats * sizeof(float));
-                    free(call.scratch);
-                    free(first);
-                    first = actual;
+                for (int exact = 0; exact < 2; exact++) {
+                    call.exact = exact;
+                    check_data_gradient((enum isa)isa, &p, call, expected, pools, awkward[c].why);
                 }
-                free(packed);
-                free(first);
                 free(expected);
             }
             float *expected = random_floats(p.weight_floats, 8), *first = NULL;
