@@ -12,7 +12,6 @@
 #include "cpu/isa/winograd_stride2_tile.h"
 
 enum {
-    LEAST_FILLED = 70,       /* of a hundred lanes: 28 channels */
     MOST_CHANNELS = 32 * 64, /* in times out: dU up to 295 KB stays in L2 */
     SET_BYTES = 256 * 1024   /* of V and W */
 };
@@ -46,7 +45,7 @@ static struct stride2_gradient_job job_of(const struct conv_shape *s)
 
 bool ISA_NAME(stride2_gradient_supports)(const struct conv_shape *s)
 {
-    return has_stride2_tiles(s) && fills_point_sums(s, LEAST_FILLED) && point_sums_of(s).point_floats <= MOST_CHANNELS;
+    return has_stride2_tiles(s) && fills_point_sums(s) && point_sums_of(s).point_floats <= MOST_CHANNELS;
 }
 
 size_t ISA_NAME(stride2_gradient_scratch_bytes)(const struct conv_shape *s, int threads)

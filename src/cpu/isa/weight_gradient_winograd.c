@@ -21,7 +21,6 @@ enum {
     PRIVATE_CHANNELS = 32 * 32,         /* in times out: dU up to 147 KB is summed privately */
     PRIVATE_SET_BYTES = 256 * 1024,     /* of V and W */
     SHARED_SET_BYTES = 2 * 1024 * 1024, /* or as much as dU, where that is more */
-    LEAST_FILLED = 70,                  /* of a hundred lanes: 28 and 56 channels */
     PADDED_CHANNELS = 128,              /* multiples of it: tiles of V and W would lie so far apart that they evict each other from L1 */
     PADDING = 16                        /* floats between them, and between points */
 };
@@ -73,7 +72,7 @@ static struct winograd_gradient_job job_of(const struct conv_shape *s)
 
 bool ISA_NAME(winograd_gradient_supports)(const struct conv_shape *s)
 {
-    return s->kernel == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 && fills_point_sums(s, LEAST_FILLED);
+    return s->kernel == 3 && s->stride == 1 && s->dilation == 1 && s->groups == 1 && fills_point_sums(s);
 }
 
 size_t ISA_NAME(winograd_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
