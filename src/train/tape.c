@@ -78,10 +78,12 @@ static void need_scratch(struct tape *tape, size_t bytes)
     tape->scratch_bytes = rounded > tape->scratch_bytes ? rounded : tape->scratch_bytes;
 }
 
-/* Floats for so many bytes. */
-static int64_t whole_lines(size_t bytes)
+/* Places so many bytes of packed weights; returns where, in floats from their start. */
+static int64_t place_packed(struct tape *tape, size_t bytes)
 {
-    return ((int64_t)bytes + 63) / 64 * 16;
+    int64_t place = tape->packed_floats;
+    tape->packed_floats += whole_lines((int64_t)(bytes + sizeof(float) - 1) / (int64_t)sizeof(float));
+    return place;
 }
 
 static void describe_conv(const struct tape *tape, const struct step *step, struct conv_shape *s)
@@ -118,8 +120,7 @@ static void prepare_conv(struct tape *tape, struct step *step)
         return;
     int threads = conv->norm_behind ? 1 : thread_pool_size(tape->pool);
     conv->forward = choose_kernel(tape, s);
-    conv->packed = tape->packed_floats;
-    tape->packed_floats += whole_lines(conv->forward->packed_bytes(s));
+    conv->packed = place_packed(tape, conv->forward->packed_bytes(s));
     size_t scratch = conv->forward->scratch_bytes(s, threads);
     if (step->has_backward)
         scratch = larger(scratch, tape->kernels->conv_weight_gradient_scratch_bytes(s, threads));
@@ -129,13 +130,11 @@ static void prepare_conv(struct tape *tape, struct step *step)
             conv->data = choose_kernel(tape, &conv->turned);
         if (conv->data) {
             int64_t floats = tape->graph->parameters[p->weight].elements;
-            conv->packed_turned = tape->packed_floats;
-            tape->packed_floats += whole_lines(conv->data->packed_bytes(&conv->turned));
+            conv->packed_turned = place_packed(tape, conv->data->packed_bytes(&conv->turned));
             tape->turned_floats = floats > tape->turned_floats ? floats : tape->turned_floats;
             scratch = larger(scratch, conv->data->scratch_bytes(&conv->turned, threads));
         } else {
-            conv->packed_turned = tape->packed_floats;
-            tape->packed_floats += whole_lines(tape->kernels->conv_data_gradient_packed_bytes(s, tape->options.exact));
+            conv->packed_turned = place_packed(tape, tape->kernels->conv_data_gradient_packed_bytes(s, tape->options.exact));
             conv->gathers = true;
             scratch = larger(scratch, tape->kernels->conv_data_gradient_scratch_bytes(s, threads));
         }

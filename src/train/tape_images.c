@@ -27,11 +27,6 @@ struct images_job {
     float *weight_gradient;  /* all chunks' sum is added to it */
 };
 
-static int64_t whole_lines(int64_t floats)
-{
-    return (floats + 15) / 16 * 16;
-}
-
 static int64_t image_pixels(const struct tape *tape, value v)
 {
     return (int64_t)tape->sizes[v].height * tape->sizes[v].width;

@@ -180,6 +180,12 @@ static inline int tape_image_chunk_count(int batch)
     return batch > MOST_SUM_CHUNKS ? MOST_SUM_CHUNKS : batch;
 }
 
+/* Floats, rounded up to whole cache lines. */
+static inline int64_t whole_lines(int64_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
 static inline const float *tape_parameter(const struct tape *tape, int index)
 {
     return tape->parameters->values + tape->parameters->offsets[index];
