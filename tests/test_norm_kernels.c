@@ -104,7 +104,7 @@ static void check_gaps(const float *map, const struct maps *m)
             assert_true(map[p * m->stride + c] == MARK);
 }
 
-/* z by the kernel, which backward then reads, against the definition; and whether the relu lets element `at` through. */
+/* z of element `at`, of channel c, by the definition. */
 static double expected_z(const struct maps *m, struct variant v, int64_t at, int c)
 {
     double z = (double)m->arrays[0][c] * (double)m->x[at] + (double)m->arrays[1][c] + (v.residual ? (double)m->residual[at] : 0.0);

@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "train/tape_steps.h"
 
-/* Task 2k packs step k's weights, task 2k+1 turns and packs them; the last steps, which have the most weights, come first. */
+/* Task 2k packs step k's weights, task 2k+1 packs them for the data gradient; the last steps, which have the most weights, come first. */
 static void pack_task(void *context, int task, int worker)
 {
     struct tape *tape = context;

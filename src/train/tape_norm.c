@@ -113,7 +113,7 @@ static void norm_pass(struct tape *tape, const struct step *step, enum norm_pass
 
 /* ---- forward ---- */
 
-/* The chunks' sums, of x minus its value at the chunk's first pixel, to sums of x minus the means. */
+/* The chunks' sums, of x minus its value at the chunk's first pixel, to sums of x minus what `mean` holds for now. */
 static void add_sums(const struct tape *tape, const struct step *step)
 {
     int channels = step->node->channels;

@@ -6,10 +6,12 @@
  * vectors of input channels: per tap and output channel, so many loads of weights and a broadcast for each pixel.
  *
  * out_gradient of one image is first copied into a frame of zeros, so that no tap needs a test for the map's edge. Weights
- * are laid out as [column tile of NR][tap][output channel][NR].
+ * are packed beforehand as [column tile of NR][tap][output channel][NR].
  *
  * Convolutions of many narrow groups (groups_isa.h) take lanes as input channels and the spread copies of out_gradient, of which only
  * those rows are made and kept that a row of the input needs.
+ *
+ * Dense 3x3 convolutions of stride 2 have a way of their own (data_gradient_stride2.c).
  */
 #include "cpu/isa/data_gradient_isa.h"
 #include "cpu/isa/groups_isa.h"
