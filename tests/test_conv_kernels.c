@@ -335,6 +335,49 @@ static void conv_kernels_agree_with_the_reference(void **state)
     assert_true(checked >= (int)(sizeof awkward / sizeof *awkward));
 }
 
+/* What is computed from a number that is none must not look like a result: training ends when the loss is NaN. */
+static void conv_kernels_keep_what_is_not_finite(void **state)
+{
+    static const struct conv_case cases[] = {
+        {.height = 9, .width = 10, .in = 96, .out = 64, .kernel = 1, .no_relu = true, .why = "pointwise"},
+        {.batch = 2, .height = 9, .width = 10, .in = 64, .out = 64, .kernel = 3, .no_relu = true, .why = "3x3"},
+        {.batch = 2, .height = 9, .width = 10, .in = 32, .out = 64, .kernel = 3, .stride = 2, .no_relu = true, .why = "stride 2"},
+        {.height = 9, .width = 10, .in = 64, .out = 64, .kernel = 3, .groups = 8, .no_relu = true, .why = "grouped"},
+        {.height = 9, .width = 10, .in = 3, .out = 16, .kernel = 7, .no_relu = true, .why = "first layer"},
+    };
+    static const float not_finite[] = {NAN, INFINITY, -INFINITY};
+    struct thread_pool *pool;
+
+    (void)state;
+    assert_int_equal(thread_pool_create(3, &pool), DLA_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases * 3; i++) {
+        struct fixture f = fixture_create(&cases[i / 3]);
+        int64_t stride = f.shape.out_channels + 2 * GUARD;
+        int64_t count = (int64_t)f.shape.batch * f.shape.out_height * f.shape.out_width * stride;
+        f.sources[0].data[23 * f.sources[0].pixel_stride + 1] = not_finite[i % 3];
+        float *expected = fixture_run(&f, &conv_reference, pool);
+        for (int isa = 0; isa < ISA_COUNT; isa++) {
+            int kernel_count;
+            if (!isa_is_available((enum isa)isa))
+                continue;
+            const struct conv_kernel *const *kernels = conv_kernels((enum isa)isa, &kernel_count);
+            for (int k = 0; k < kernel_count; k++) {
+                if (!kernels[k]->supports(&f.shape))
+                    continue;
+                float *got = fixture_run(&f, kernels[k], pool);
+                for (int64_t at = 0; at < count; at++)
+                    if (!isfinite(expected[at]) && isfinite(got[at]))
+                        fail_msg("%s (%s): %g became %g at float %lld", kernels[k]->name, cases[i / 3].why, (double)expected[at],
+                                 (double)got[at], (long long)at);
+                free(got);
+            }
+        }
+        free(expected);
+        fixture_free(&f);
+    }
+    thread_pool_destroy(pool);
+}
+
 /* A residual that is added and a relu that clips, by hand: the reference itself is anchored. */
 static void reference_computes_its_definition(void **state)
 {
@@ -465,6 +508,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reference_computes_its_definition),
         cmocka_unit_test(conv_kernels_agree_with_the_reference),
+        cmocka_unit_test(conv_kernels_keep_what_is_not_finite),
         cmocka_unit_test(map_functions_agree_with_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

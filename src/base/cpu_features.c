@@ -54,12 +54,11 @@ static bool may_use_tiles(void)
 
 static bool has_amx(void)
 {
-    const unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24, avx512_bf16 = 1u << 5; /* of leaf 7 */
-    unsigned eax, ebx, ecx, edx, more, ignored;
+    const unsigned tiles_and_bytes = 1u << 24 | 1u << 25; /* of leaf 7 */
+    unsigned eax, ebx, ecx, edx;
 
-    return DLA_HAVE_AMX && has_avx512() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx & amx_bf16) != 0
-           && (edx & amx_tile) != 0 && __get_cpuid_count(7, 1, &more, &ignored, &ignored, &ignored) != 0 && (more & avx512_bf16) != 0
-           && may_use_tiles();
+    return DLA_HAVE_AMX && has_avx512() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0
+           && (edx & tiles_and_bytes) == tiles_and_bytes && may_use_tiles();
 }
 #endif
 

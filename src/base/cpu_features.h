@@ -11,7 +11,7 @@
 #define DLA_HAVE_AMX 0
 #endif
 
-/* ISA_AVX2 includes FMA and F16C; ISA_AMX is AVX-512 with Intel's matrix unit for bfloat16. */
+/* ISA_AVX2 includes FMA and F16C; ISA_AMX is AVX-512 with Intel's matrix unit for bytes. */
 enum isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_AMX, ISA_NEON, ISA_COUNT };
 
 /* The instruction set whose vectors it has: what has kernels for vectors alone asks for this one's. */

@@ -1,26 +1,32 @@
-/* conv_amx.c - dense 1x1 and 3x3 convolutions on Intel's matrix unit (AMX), which multiplies bfloat16 and adds float32.
+/* conv_amx.c - dense 1x1 and 3x3 convolutions on Intel's matrix unit (AMX), which multiplies bytes and adds integers.
  *
- * A float of 24 bits is the sum of three bfloat16 of 8 bits each, its limbs, and of the nine products of two floats' limbs the six largest
- * make a float32 product:
+ * Inputs are rounded to integers of 24 bits, the largest of them to nearly 2^23, and so are an output's weights. Such an integer has three
+ * digits of base 256, from -128 to 127,
  *
- *     a b = a0 b0 + (a0 b1 + a1 b0) + (a0 b2 + a1 b1 + a2 b0)        (the other three are below 2^-24 of it)
+ *     x = sx (x0 2^16 + x1 2^8 + x2),   w = sw (w0 2^16 + w1 2^8 + w2)
  *
- * The unit does 512 products a cycle where AVX-512 does 32, so six for one are still 2.7 times as fast as multiply-adds, and as exact: each
- * product of limbs is, sums are float32 and rounded, the small ones first. Limbs are rounded to nearest, so that what is left out has no sign.
+ * and of the nine products of digits six are summed, in levels of one weight each, which 32 bits hold exactly:
  *
- * The unit has eight tiles of 16 rows of 64 bytes. Four of them are sums of 32 positions x 32 outputs; two hold a limb of 32 positions,
- * two one of 32 outputs, of 32 input channels (a block). 14 loads serve 24 products of 16 cycles each.
+ *     sum x w = sx sw 2^16 (2^16 sum x0 w0 + 2^8 sum (x0 w1 + x1 w0) + sum (x0 w2 + x1 w1 + x2 w0))
+ *
+ * What is left out is below 2^-24 of the largest input times the largest weight, and has no sign, since the digits have none. So the error
+ * is that of rounding to 24 bits of the largest value, and sums add none. The largest is that of a pixel (1x1), or of an image, since
+ * a pixel is in several windows: never one that depends on how the work is divided. The unit does 1024 products of bytes a cycle where
+ * AVX-512 does 32 multiply-adds: with six for one 5.3 times as many.
+ *
+ * The unit has eight tiles of up to 16 rows of 64 bytes. Six are sums, three levels of up to 16 positions (a group) x 32 outputs; one has a
+ * digit of the positions, one of 16 outputs, of 64 input channels (a block). A product takes as many cycles as a group has positions, and
+ * its result is there some fifty later, so products that add to the same tile are kept four apart.
  *
  * Positions. Results lie in a row with a gap behind each row of the image, as wide as the window reaches beyond it: position
  * q = y (width + pad) + x. The input lies likewise, with zeros in the gaps; at stride 2 as four maps, those of even and of odd rows and columns,
- * each as large as the result. A tap is then the same distance in one of the maps for all positions, and 16 neighbouring positions are a tile
+ * each as large as the result. A tap is then the same distance in one of the maps for all positions, and neighbouring positions are a tile
  * wherever they begin. What is computed for the gaps is thrown away. 1x1 convolutions have none.
  *
- * What is done in what order. The limbs of a strip's pixels are written to a panel. Where there are strips enough, a task does that for one
+ * What is done in what order. The digits of a strip's pixels are written to a panel. Where there are strips enough, a task does that for one
  * and multiplies it with all weights, so that the panel stays in its core's L2; on small maps all threads write one panel, then share
- * the outputs. Channels come in parts of PART_BLOCKS blocks, between which sums wait in memory. While the unit works on one group of positions, the
- * core adds bias and residual to the last one's sums and writes them out, a few rows with each block: the unit's 24 products are 40
- * instructions, and the rest of the 384 cycles is free. The limbs of weights are packed, 6 bytes a weight; the next outputs' are fetched meanwhile.
+ * the outputs. While the unit works on one group, the core scales the last one's sums, adds bias and residual and writes them out, a few
+ * rows with each block. Weights are packed as digits, 3 bytes a weight; the next outputs' are fetched meanwhile.
  */
 #include "cpu/isa/vector.h"
 
@@ -33,74 +39,100 @@
 
 #include <math.h>
 
-#define USES_TILES __attribute__((target("amx-tile,amx-bf16,avx512bf16")))
-#define TILES_INLINE static inline __attribute__((always_inline, target("amx-tile,amx-bf16,avx512bf16")))
+#define USES_TILES __attribute__((target("amx-tile,amx-int8")))
+#define TILES_INLINE static inline __attribute__((always_inline, target("amx-tile,amx-int8")))
 
 enum {
-    LIMBS = 3,
-    PRODUCTS = 6,  /* of limbs */
-    CHANNELS = 32, /* of a block */
+    DIGITS = 3,
+    LEVELS = 3,
+    PRODUCTS = 6,  /* of digits */
+    CHANNELS = 64, /* of a block */
     OUTPUTS = 32,  /* of two tiles */
-    POSITIONS = 32,
-    ROWS = 16, /* of a tile */
+    TILE_OUTPUTS = 16,
+    MOST_POSITIONS = 16, /* of a group */
+    MOST_TERMS = 40000,  /* of a sum: 3 * 2^14 times as much is below 2^31 */
     ROW_BYTES = 64,
-    TILE_BYTES = ROWS * ROW_BYTES,
-    POSITION_BYTES = LIMBS * ROW_BYTES, /* of a block's channels of a pixel */
+    TILE_ROWS = 16,
+    TILE_BYTES = TILE_ROWS * ROW_BYTES,
+    POSITION_BYTES = DIGITS * ROW_BYTES, /* of a block's channels of a pixel */
     MOST_TAPS = 9,
-    WEIGHT_BYTES = LIMBS * 2 * TILE_BYTES, /* of a tap, a block and 32 outputs */
-    SUM_FLOATS = POSITIONS * OUTPUTS,
-    PART_BLOCKS = 16,         /* at most */
-    PANEL_BYTES = 640 * 1024, /* of a strip, about */
-    LEAST_STRIP = 4,          /* times POSITIONS */
-    SHARED_TASKS = 4,         /* a thread, so that one that was held up can be helped */
-    PREFETCH_GROUPS = 16,     /* of positions: with more, reading the weights is hidden anyway */
+    WEIGHT_BYTES = DIGITS * 2 * TILE_BYTES, /* of a tap, a block and 32 outputs */
+    SUM_INTS = LEVELS * OUTPUTS,            /* of a position */
+    PANEL_BYTES = 256 * 1024,               /* of a strip, about */
+    LEAST_STRIP = 8,                        /* groups */
+    SHARED_TASKS = 4,                       /* a thread, so that one that was held up can be helped */
+    PREFETCH_GROUPS = 32,                   /* with more, reading the weights is hidden anyway */
     LINE = 64
 };
 
-struct blocking {
-    int pitch;                          /* positions from one row of the image to the next */
-    int64_t image_positions, positions; /* of an image, of all */
-    int halo;                           /* positions that a window reaches before and behind its own */
-    int maps;                           /* that the input is: stride * stride */
-    int64_t reach[MOST_TAPS];           /* rows of the panel from a position's own in the first map to a tap's */
-    int taps, block_count, part_count, part_blocks;
-    int output_groups;
-    int64_t groups; /* of POSITIONS */
-    int strip_count;
-    int64_t strip_groups;                                  /* at most */
-    bool shared;                                           /* one panel for all threads */
-    int64_t map_rows, panel_rows, panel_bytes, sum_floats; /* rows: of a block */
+/* To what the largest value is scaled: a little below the largest integer of three digits. */
+#define LARGEST 8355000.0f
+/* What is smaller is scaled as if it were this. */
+#define SMALLEST 0x1p-100f
+
+/* Where a position's sums go. */
+struct target {
+    int64_t pixel; /* of the result; -1: nowhere */
+    float scale;
 };
 
-static int source_blocks(const struct conv_shape *s, int source)
-{
-    return divide_up(s->source_channels[source], CHANNELS);
-}
+struct blocking {
+    int images, in_height, in_width, out_height, out_width; /* 1x1: all pixels are one row of one image */
+    int pitch;                                              /* positions from one row of the image to the next */
+    int64_t image_positions, positions;                     /* of an image, of all */
+    int halo;                                               /* positions that a window reaches before and behind its own */
+    int maps;                                               /* that the input is: stride * stride */
+    int64_t reach[MOST_TAPS];                               /* rows of the panel from a position's own in the first map to a tap's */
+    int taps, block_count, output_groups;
+    int group_positions;
+    int64_t groups;
+    int strip_count;
+    int64_t strip_groups; /* at most */
+    bool shared;          /* one panel for all threads */
+    int64_t map_rows;
+    int64_t group_bytes, block_bytes; /* of the panel: from one group to the next, from a block to the next */
+    int64_t panel_bytes, target_bytes, sum_ints;
+    int image_parts; /* that its largest value is looked for in */
+};
 
 static struct blocking block(const struct conv_shape *s, int threads)
 {
     int pad = s->padding;
-    struct blocking b = {.pitch = s->out_width + pad, .taps = s->kernel * s->kernel, .output_groups = divide_up(s->out_channels, OUTPUTS)};
+    struct blocking b = {.images = s->batch,
+                         .in_height = s->in_height,
+                         .in_width = s->in_width,
+                         .out_height = s->out_height,
+                         .out_width = s->out_width,
+                         .taps = s->kernel * s->kernel,
+                         .output_groups = divide_up(s->out_channels, OUTPUTS)};
 
-    b.image_positions = (int64_t)(s->out_height + pad) * b.pitch;
-    b.positions = s->batch * b.image_positions;
+    if (b.taps == 1) {
+        b.in_width = b.out_width = s->batch * s->out_height * s->out_width;
+        b.images = b.in_height = b.out_height = 1;
+    }
+    b.pitch = b.out_width + pad;
+    b.image_positions = (int64_t)(b.out_height + pad) * b.pitch;
     b.halo = pad * b.pitch + pad;
+    b.positions = b.images * b.image_positions - b.halo; /* none behind the last pixel */
     for (int source = 0; source < s->source_count; source++)
-        b.block_count += source_blocks(s, source);
-    b.part_count = divide_up(b.block_count, PART_BLOCKS);
-    b.part_blocks = divide_up(b.block_count, b.part_count);
-    b.groups = (b.positions + POSITIONS - 1) / POSITIONS;
+        b.block_count += divide_up(s->source_channels[source], CHANNELS);
+    b.groups = (b.positions + MOST_POSITIONS - 1) / MOST_POSITIONS;
+    b.group_positions = (int)((b.positions + b.groups - 1) / b.groups);
 
     b.maps = s->stride * s->stride;
-    int64_t strip = PANEL_BYTES / (POSITIONS * b.part_blocks * b.maps * POSITION_BYTES), strips = b.groups / (strip > 1 ? strip : 1);
+    int64_t strip = PANEL_BYTES / ((int64_t)b.group_positions * b.block_count * b.maps * POSITION_BYTES);
+    int64_t strips = b.groups / (strip > LEAST_STRIP ? strip : LEAST_STRIP);
     strips = strips < threads ? threads : (strips + threads - 1) / threads * threads;
     b.shared = b.groups < (int64_t)LEAST_STRIP * threads;
-    b.strip_count = (int)(b.shared ? 1 : strips < b.groups ? strips : b.groups);
+    b.strip_count = (int)(b.shared ? 1 : strips);
     b.strip_groups = (b.groups + b.strip_count - 1) / b.strip_count;
-    b.map_rows = b.strip_groups * POSITIONS + 2 * b.halo;
-    b.panel_rows = b.maps * b.map_rows;
-    b.panel_bytes = b.part_blocks * b.panel_rows * POSITION_BYTES;
-    b.sum_floats = (b.part_count > 1 ? b.strip_groups * b.output_groups : 2 * (b.shared ? threads : 1)) * SUM_FLOATS;
+    b.map_rows = b.strip_groups * b.group_positions + 2 * b.halo;
+    b.block_bytes = (b.taps == 1 ? b.group_positions : b.maps * b.map_rows) * POSITION_BYTES;
+    b.group_bytes = b.taps == 1 ? b.block_count * b.block_bytes : b.group_positions * POSITION_BYTES;
+    b.panel_bytes = b.block_count * b.maps * b.map_rows * POSITION_BYTES;
+    b.target_bytes = (b.strip_groups * b.group_positions * (int64_t)sizeof(struct target) + LINE - 1) / LINE * LINE;
+    b.sum_ints = 2 * MOST_POSITIONS * SUM_INTS;
+    b.image_parts = b.taps == 1 ? 0 : smaller(divide_up(SHARED_TASKS * threads, b.images), b.in_height);
     for (int tap = 0; tap < b.taps; tap++) {
         int y = tap / s->kernel - pad, x = tap % s->kernel - pad; /* of the input, from that of the position */
         int map_y = (y + s->stride) % s->stride, map_x = (x + s->stride) % s->stride;
@@ -112,89 +144,129 @@ static struct blocking block(const struct conv_shape *s, int threads)
 static bool supports(const struct conv_shape *s)
 {
     return (s->kernel == 3 ? s->stride <= 2 : s->kernel == 1 && s->stride == 1) && s->dilation == 1 && s->groups == 1
-           && s->padding == s->kernel / 2;
+           && s->padding == s->kernel / 2 && s->in_channels <= MOST_TERMS / (s->kernel * s->kernel);
 }
 
-/* ---- limbs ------------------------------------------------------------------------------------------------------------- */
+/* ---- digits ------------------------------------------------------------------------------------------------------------ */
 
-/* Sixteen floats' limbs, one every `step` bytes. */
-TILES_INLINE void split(vec x, char *to, int64_t step)
+/* The larger of `largest` and |x|, lane by lane, as integers of the same bits: those of NaN are the largest. */
+ALWAYS_INLINE __m512i larger(__m512i largest, vec x)
 {
-    for (int limb = 0; limb < LIMBS; limb++) {
-        __m256i bits = (__m256i)_mm512_cvtneps_pbh(x);
-        _mm256_storeu_si256((__m256i *)(to + limb * step), bits);
-        x = x - _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+    const __m512i not_sign = _mm512_set1_epi32(0x7fffffff);
+    return _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(x), not_sign));
+}
+
+ALWAYS_INLINE __m512i largest_of(const float *x /* (count) */, int count, __m512i largest)
+{
+    int i = 0;
+
+    for (; i + VEC_WIDTH <= count; i += VEC_WIDTH)
+        largest = larger(largest, vec_load(x + i));
+    return i < count ? larger(largest, vec_load_first(x + i, count - i)) : largest;
+}
+
+ALWAYS_INLINE float largest_lane(__m512i largest)
+{
+    int32_t bits = _mm512_reduce_max_epi32(largest);
+    float value;
+
+    memcpy(&value, &bits, sizeof value);
+    return value < SMALLEST ? SMALLEST : value;
+}
+
+/* Channels [first, first + CHANNELS) of `channels`, zeros behind the last. */
+ALWAYS_INLINE void load_block(const float *in, int channels, int first, vec x[CHANNELS / VEC_WIDTH])
+{
+    for (int i = 0; i < CHANNELS / VEC_WIDTH; i++) {
+        int lanes = channels - first - i * VEC_WIDTH;
+        x[i] = lanes >= VEC_WIDTH ? vec_load(in + first + i * VEC_WIDTH)
+               : lanes > 0        ? vec_load_first(in + first + i * VEC_WIDTH, lanes)
+                                  : vec_zero();
     }
+}
+
+/* The digits of x times factor, 64 bytes each, the highest first. Channel 16 j + i is byte 4 i + j: in maps and weights alike. */
+ALWAYS_INLINE void write_digits(const vec x[CHANNELS / VEC_WIDTH], vec factor, char *to)
+{
+    const __m512i middle = _mm512_set1_epi32(0x00808080);
+    const __mmask64 odd_bytes = 0xaaaaaaaaaaaaaaaaU;
+    const __mmask32 odd_pairs = 0xaaaaaaaaU;
+    __m512i n[CHANNELS / VEC_WIDTH]; /* bytes: the last digit, the middle one, the first */
+
+    for (int i = 0; i < CHANNELS / VEC_WIDTH; i++)
+        n[i] = _mm512_xor_si512(_mm512_add_epi32(_mm512_cvtps_epi32(x[i] * factor), middle), middle);
+    __m512i outer01 = _mm512_mask_blend_epi8(odd_bytes, n[0], _mm512_slli_epi32(n[1], 8));
+    __m512i outer23 = _mm512_mask_blend_epi8(odd_bytes, n[2], _mm512_slli_epi32(n[3], 8));
+    __m512i middle01 = _mm512_mask_blend_epi8(odd_bytes, _mm512_srli_epi32(n[0], 8), n[1]);
+    __m512i middle23 = _mm512_mask_blend_epi8(odd_bytes, _mm512_srli_epi32(n[2], 8), n[3]);
+    _mm512_storeu_si512(to, _mm512_mask_blend_epi16(odd_pairs, _mm512_srli_epi32(outer01, 16), outer23));
+    _mm512_storeu_si512(to + ROW_BYTES, _mm512_mask_blend_epi16(odd_pairs, middle01, _mm512_slli_epi32(middle23, 16)));
+    _mm512_storeu_si512(to + 2 * ROW_BYTES, _mm512_mask_blend_epi16(odd_pairs, outer01, _mm512_slli_epi32(outer23, 16)));
 }
 
 /* ---- weights ----------------------------------------------------------------------------------------------------------- */
 
+/* Before the digits: what an output's sums are multiplied by. */
+static size_t factor_bytes(const struct blocking *b)
+{
+    return (size_t)b->output_groups * OUTPUTS * sizeof(float);
+}
+
 static size_t packed_bytes(const struct conv_shape *s)
 {
     struct blocking b = block(s, 1);
-    return (size_t)b.output_groups * (size_t)b.block_count * (size_t)b.taps * WEIGHT_BYTES;
+    return factor_bytes(&b) + (size_t)b.output_groups * (size_t)b.block_count * (size_t)b.taps * WEIGHT_BYTES;
 }
 
-/* The limbs of one output's weights of a block and tap, `taps` floats apart, into the pairs of channels that its column of a tile has.
- * to: the block's two tiles of each limb. */
-USES_TILES static void pack_column(const float *weight, int channels, int taps, float scale, int column, char *to)
+/* One output's weights of a tap and block, `taps` floats apart, into its column of two tiles a digit. */
+static void pack_column(const float *weight, int channels, int taps, vec factor, int column, char *to /* (DIGITS, 2 tiles) */)
 {
-    float values[CHANNELS] = {0.0f};
-    uint32_t pairs[LIMBS][ROWS];
+    float values[CHANNELS];
+    char digits[POSITION_BYTES];
+    vec x[CHANNELS / VEC_WIDTH];
 
     for (int i = 0; i < channels; i++)
-        values[i] = weight[(int64_t)i * taps] * scale;
-    for (int half = 0; half < 2; half++)
-        split(vec_load(values + half * VEC_WIDTH), (char *)pairs + half * ROW_BYTES / 2, sizeof(pairs[0]));
-    to += column / ROWS * TILE_BYTES + column % ROWS * (int)sizeof(uint32_t);
-    for (int limb = 0; limb < LIMBS; limb++)
-        for (int row = 0; row < ROWS; row++)
-            memcpy(to + limb * 2 * TILE_BYTES + row * ROW_BYTES, &pairs[limb][row], sizeof(uint32_t));
+        values[i] = weight[(int64_t)i * taps];
+    load_block(values, channels, 0, x);
+    write_digits(x, factor, digits);
+    to += column / TILE_OUTPUTS * TILE_BYTES + column % TILE_OUTPUTS * 4;
+    for (int digit = 0; digit < DIGITS; digit++)
+        for (int row = 0; row < TILE_ROWS; row++)
+            memcpy(to + digit * 2 * TILE_BYTES + row * ROW_BYTES, digits + digit * ROW_BYTES + row * 4, 4);
 }
 
-/* The first block of a part. */
-static int first_block(const struct blocking *b, int part)
-{
-    return b->block_count * part / b->part_count;
-}
-
-/* Where the weights of a part and of 32 outputs begin. */
-static int64_t weights_at(const struct blocking *b, int part, int group)
-{
-    int first = first_block(b, part), blocks = first_block(b, part + 1) - first;
-    return ((int64_t)b->output_groups * first + (int64_t)group * blocks) * b->taps * WEIGHT_BYTES;
-}
-
-static void
-pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels, kernel, kernel) */
-     const float *scale,                              /* (out_channels) */
-     void *packed) /* (parts, groups of outputs, taps, blocks of the part, LIMBS, 2 tiles, 16 pairs of channels, 16 outputs, 2) */
+static void pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels, kernel, kernel) */
+                 const float *scale,                              /* (out_channels) */
+                 void *packed) /* (groups of outputs, 32) float, (groups of outputs, taps, blocks, DIGITS, 2 tiles, 16, 16 outputs, 4
+                                  channels) */
 {
     struct blocking b = block(s, 1);
-    int part = 0, in_part = 0;
+    float *factors = packed;
+    int64_t tap_bytes = (int64_t)b.block_count * WEIGHT_BYTES;
 
     memset(packed, 0, packed_bytes(s));
-    for (int source = 0, first = 0; source < s->source_count; first += s->source_channels[source++])
-        for (int channel = 0; channel < s->source_channels[source]; channel += CHANNELS, in_part++) {
-            int blocks = first_block(&b, part + 1) - first_block(&b, part);
-            if (in_part == blocks) {
-                in_part = 0;
-                blocks = first_block(&b, part + 2) - first_block(&b, part + 1);
-                part++;
-            }
-            for (int o = 0; o < s->out_channels; o++)
+    for (int o = 0; o < s->out_channels; o++) {
+        const float *row = weight + (int64_t)o * s->in_channels * b.taps;
+        float largest = largest_lane(largest_of(row, s->in_channels * b.taps, _mm512_setzero_si512()));
+        vec factor = vec_all(LARGEST / largest);
+        char *to = (char *)packed + factor_bytes(&b) + o / OUTPUTS * b.taps * tap_bytes;
+
+        factors[o] = largest / LARGEST * 0x1p16f * scale[o];
+        for (int source = 0; source < s->source_count; row += (int64_t)s->source_channels[source++] * b.taps)
+            for (int channel = 0; channel < s->source_channels[source]; channel += CHANNELS, to += WEIGHT_BYTES)
                 for (int tap = 0; tap < b.taps; tap++)
-                    pack_column(weight + ((int64_t)o * s->in_channels + first + channel) * b.taps + tap,
-                                smaller(s->source_channels[source] - channel, CHANNELS), b.taps, scale[o], o % OUTPUTS,
-                                (char *)packed + weights_at(&b, part, o / OUTPUTS) + ((int64_t)tap * blocks + in_part) * WEIGHT_BYTES);
-        }
+                    pack_column(row + (int64_t)channel * b.taps + tap, smaller(s->source_channels[source] - channel, CHANNELS), b.taps,
+                                factor, o % OUTPUTS, to + tap * tap_bytes);
+    }
 }
 
 /* ---- the panel --------------------------------------------------------------------------------------------------------- */
 
 struct strip {
-    int64_t first, end; /* positions */
-    char *panel;        /* (blocks of the part, maps, map_rows, LIMBS, CHANNELS) bfloat16; row 0 is position first - halo */
+    int64_t first, end;     /* positions */
+    char *panel;            /* (blocks, maps, map_rows, DIGITS, CHANNELS) bytes, 1x1: (groups, blocks, group_positions, ...); row 0 is
+                         * position first - halo */
+    struct target *targets; /* of positions from `first` on */
 };
 
 /* A walk over positions. */
@@ -229,53 +301,63 @@ ALWAYS_INLINE void walk_on(struct walk *walk, const struct blocking *b)
     }
 }
 
-/* in: (channels), NULL: zeros. */
-TILES_INLINE void write_row(const float *in, int channels, char *row)
+static __m512i largest_input(const struct conv_call *call, int64_t pixel, __m512i largest)
 {
-    for (int half = 0; half < 2; half++) {
-        int lanes = in ? channels - half * VEC_WIDTH : 0;
-        vec x = lanes >= VEC_WIDTH ? vec_load(in + half * VEC_WIDTH)
-                : lanes > 0        ? vec_load_first(in + half * VEC_WIDTH, lanes)
-                                   : vec_zero();
-        split(x, row + half * ROW_BYTES / 2, ROW_BYTES);
+    for (int source = 0; source < call->shape->source_count; source++) {
+        const struct map_view *in = &call->sources[source];
+        largest = largest_of(in->data + pixel * in->pixel_stride, call->shape->source_channels[source], largest);
+    }
+    return largest;
+}
+
+/* A pixel's blocks. */
+static void write_pixel(const struct conv_call *call, const struct blocking *b, int64_t pixel, vec factor, char *row)
+{
+    for (int source = 0; source < call->shape->source_count; source++) {
+        const struct map_view *in = &call->sources[source];
+        int channels = call->shape->source_channels[source];
+        for (int channel = 0; channel < channels; channel += CHANNELS, row += b->block_bytes) {
+            vec x[CHANNELS / VEC_WIDTH];
+            load_block(in->data + pixel * in->pixel_stride, channels, channel, x);
+            write_digits(x, factor, row);
+        }
     }
 }
 
-/* Where a block's channels are. */
-struct piece {
-    int source, channel, channels;
-};
-
-static int list_pieces(const struct conv_shape *s, const struct blocking *b, int part, struct piece *pieces /* (PART_BLOCKS) */)
+/* Where a row of the panel's first block begins. */
+ALWAYS_INLINE int64_t row_at(const struct blocking *b, int64_t row)
 {
-    int index = 0, count = 0, first = first_block(b, part), end = first_block(b, part + 1);
-
-    for (int source = 0; source < s->source_count; source++)
-        for (int channel = 0; channel < s->source_channels[source]; channel += CHANNELS, index++)
-            if (index >= first && index < end)
-                pieces[count++] = (struct piece){source, channel, smaller(s->source_channels[source] - channel, CHANNELS)};
-    return count;
+    if (b->taps > 1)
+        return row * POSITION_BYTES;
+    return row / b->group_positions * b->group_bytes + row % b->group_positions * POSITION_BYTES;
 }
 
-/* Rows [begin, end) of each map of the panel, of one part. */
-USES_TILES static void write_panel(const struct conv_call *call, const struct blocking *b, const struct strip *strip, int part,
-                                   int64_t begin, int64_t end)
+/* Rows [begin, end) of each map of the panel, and their targets. image_largest: (images); 1x1: NULL */
+static void write_panel(const struct conv_call *call, const struct blocking *b, const float *image_largest, const struct strip *strip,
+                        int64_t begin, int64_t end)
 {
-    const struct conv_shape *s = call->shape;
-    struct piece pieces[PART_BLOCKS];
-    int count = list_pieces(s, b, part, pieces);
+    int stride = call->shape->stride;
 
     for (int map = 0; map < b->maps; map++) {
         struct walk walk = walk_from(b, strip->first - b->halo + begin);
-        char *row = strip->panel + (map * b->map_rows + begin) * POSITION_BYTES;
-        for (int64_t i = begin; i < end; i++, row += POSITION_BYTES, walk_on(&walk, b)) {
-            int y = walk.y * s->stride + map / s->stride, x = walk.x * s->stride + map % s->stride;
-            bool inside = walk.position >= 0 && walk.position < b->positions && y < s->in_height && x < s->in_width;
-            int64_t pixel = inside ? (walk.image * s->in_height + y) * s->in_width + x : 0;
-            for (int k = 0; k < count; k++) {
-                const struct map_view *in = &call->sources[pieces[k].source];
-                write_row(inside ? in->data + pixel * in->pixel_stride + pieces[k].channel : NULL, pieces[k].channels,
-                          row + k * b->panel_rows * POSITION_BYTES);
+        for (int64_t i = begin; i < end; i++, walk_on(&walk, b)) {
+            char *row = strip->panel + row_at(b, map * b->map_rows + i);
+            int y = walk.y * stride + map / stride, x = walk.x * stride + map % stride;
+            bool inside = walk.position >= 0 && walk.position < b->positions;
+            float largest = inside && image_largest ? image_largest[walk.image] : 1.0f;
+
+            if (inside && y < b->in_height && x < b->in_width) {
+                int64_t pixel = (walk.image * b->in_height + y) * b->in_width + x;
+                if (!image_largest)
+                    largest = largest_lane(largest_input(call, pixel, _mm512_setzero_si512()));
+                write_pixel(call, b, pixel, vec_all(LARGEST / largest), row);
+            } else
+                for (int block = 0; block < b->block_count; block++)
+                    memset(row + block * b->block_bytes, 0, POSITION_BYTES);
+            if (map == 0 && i >= b->halo && i < b->map_rows - b->halo) {
+                bool kept = inside && walk.y < b->out_height && walk.x < b->out_width;
+                strip->targets[i - b->halo] =
+                    (struct target){kept ? (walk.image * b->out_height + walk.y) * b->out_width + walk.x : -1, largest / LARGEST};
             }
         }
     }
@@ -285,44 +367,49 @@ USES_TILES static void write_panel(const struct conv_call *call, const struct bl
 
 /* Sums on their way into the map. */
 struct pending {
-    const float *sums; /* (count, OUTPUTS) */
-    struct walk walk;
-    int count; /* positions that are left */
+    const int32_t *sums;          /* (count, LEVELS, OUTPUTS) */
+    const struct target *targets; /* (count) */
+    int count;                    /* positions that are left */
     int first_output;
 };
 
 struct product {
     const struct conv_call *call;
     const struct blocking *blocking;
-    const char *in; /* the panel's row of the first position */
-    int blocks;
+    const char *in;       /* the panel's row of the first position */
     const char *weights;  /* (taps, blocks) of WEIGHT_BYTES */
     const char *prefetch; /* where the next weights are still to be fetched */
     const char *prefetch_end;
-    int prefetch_bytes;     /* with each product of limbs: in bursts they would keep tiles from being loaded */
-    float *sums;            /* (POSITIONS, OUTPUTS) */
-    bool first;             /* part: sums begin with 0 */
+    int prefetch_bytes;     /* with each pair of products: in bursts they would keep tiles from being loaded */
+    int32_t *sums;          /* (group_positions, LEVELS, OUTPUTS) */
     struct pending pending; /* of the last group */
     int pending_rows;       /* a tap and block */
 };
 
-/* Bias, residual, relu, and out into the map, of some of the positions. */
+ALWAYS_INLINE vec level_sums(const int32_t *sums, int level)
+{
+    return _mm512_cvtepi32_ps(_mm512_loadu_si512(sums + level * OUTPUTS));
+}
+
+/* Scales, bias, residual, relu, and out into the map, of some of the positions. */
 static void store_rows(struct product *p, int rows)
 {
     const struct conv_call *call = p->call;
-    const struct conv_shape *s = call->shape;
+    const float *factors = call->packed;
     struct pending *pending = &p->pending;
-    int outputs = smaller(s->out_channels - pending->first_output, OUTPUTS);
+    int outputs = smaller(call->shape->out_channels - pending->first_output, OUTPUTS);
     vec floor = vec_all(call->relu ? 0.0f : -INFINITY);
 
-    for (; rows > 0 && pending->count > 0; rows--, pending->count--, pending->sums += OUTPUTS, walk_on(&pending->walk, p->blocking)) {
-        const struct walk *walk = &pending->walk;
-        if (walk->y >= s->out_height || walk->x >= s->out_width)
+    for (; rows > 0 && pending->count > 0; rows--, pending->count--, pending->targets++, pending->sums += SUM_INTS) {
+        int64_t pixel = pending->targets->pixel;
+        vec scale = vec_all(pending->targets->scale);
+        if (pixel < 0)
             continue;
-        int64_t pixel = (walk->image * s->out_height + walk->y) * s->out_width + walk->x;
         for (int first = 0; first < outputs; first += VEC_WIDTH) {
             int lanes = smaller(outputs - first, VEC_WIDTH), output = pending->first_output + first;
-            vec sum = vec_load(pending->sums + first) + vec_load_first(call->bias + output, lanes);
+            const int32_t *sums = pending->sums + first;
+            vec sum = vec_fma(level_sums(sums, 0), vec_all(0x1p16f), vec_fma(level_sums(sums, 1), vec_all(0x1p8f), level_sums(sums, 2)));
+            sum = vec_fma(sum * scale, vec_load(factors + output), vec_load_first(call->bias + output, lanes));
             if (call->residual.data)
                 sum = sum + vec_load_first(call->residual.data + pixel * call->residual.pixel_stride + output, lanes);
             vec_store_first(call->out.data + pixel * call->out.pixel_stride + output, vec_max(floor, sum), lanes);
@@ -338,124 +425,114 @@ ALWAYS_INLINE void fetch(struct product *p)
         __builtin_prefetch(p->prefetch, 0, 2);
 }
 
-/* The six products of limbs of one tap and block, the smallest first. two: groups of 16 positions. */
-TILES_INLINE void multiply_limbs(struct product *p, const char *in, const char *weights, const bool two)
+/* The twelve products of one tap and block, in an order that adds to no tile twice within four and loads little twice. Tiles 0 and 1 are
+ * level 0, 2 and 3 level 1, 4 and 5 level 2. */
+TILES_INLINE void multiply_digits(struct product *p, const char *in, const char *weights)
 {
-#define LOAD_POSITIONS(limb)                                                                                                               \
-    _tile_loadd(4, in + (limb)*ROW_BYTES, POSITION_BYTES);                                                                                 \
-    if (two)                                                                                                                               \
-    _tile_loadd(5, in + (limb)*ROW_BYTES + ROWS * POSITION_BYTES, POSITION_BYTES)
-#define LOAD_OUTPUTS(limb)                                                                                                                 \
-    _tile_loadd(6, weights + (limb)*2 * TILE_BYTES, ROW_BYTES);                                                                            \
-    _tile_loadd(7, weights + (limb)*2 * TILE_BYTES + TILE_BYTES, ROW_BYTES)
-#define MULTIPLY()                                                                                                                         \
-    _tile_dpbf16ps(0, 4, 6);                                                                                                               \
-    _tile_dpbf16ps(1, 4, 7);                                                                                                               \
-    if (two) {                                                                                                                             \
-        _tile_dpbf16ps(2, 5, 6);                                                                                                           \
-        _tile_dpbf16ps(3, 5, 7);                                                                                                           \
-    }                                                                                                                                      \
-    fetch(p)
-    LOAD_POSITIONS(0);
-    LOAD_OUTPUTS(2);
-    MULTIPLY();
-    LOAD_OUTPUTS(1);
-    MULTIPLY();
+#define LOAD_POSITIONS(digit) _tile_loadd(6, in + (digit)*ROW_BYTES, POSITION_BYTES)
+#define MULTIPLY(sums, digit, half)                                                                                                        \
+    _tile_loadd(7, weights + ((digit)*2 + (half)) * TILE_BYTES, ROW_BYTES);                                                                \
+    _tile_dpbssd(sums, 6, 7)
     LOAD_POSITIONS(1);
-    MULTIPLY();
-    LOAD_OUTPUTS(0);
-    MULTIPLY();
+    MULTIPLY(4, 1, 0);
+    MULTIPLY(5, 1, 1);
+    fetch(p);
+    MULTIPLY(2, 0, 0);
+    MULTIPLY(3, 0, 1);
+    fetch(p);
     LOAD_POSITIONS(2);
-    MULTIPLY();
+    _tile_dpbssd(5, 6, 7); /* the weights are there */
+    MULTIPLY(4, 0, 0);
+    fetch(p);
     LOAD_POSITIONS(0);
-    MULTIPLY();
+    MULTIPLY(2, 1, 0);
+    MULTIPLY(3, 1, 1);
+    fetch(p);
+    MULTIPLY(4, 2, 0);
+    MULTIPLY(5, 2, 1);
+    fetch(p);
+    MULTIPLY(0, 0, 0);
+    MULTIPLY(1, 0, 1);
+    fetch(p);
 #undef LOAD_POSITIONS
-#undef LOAD_OUTPUTS
 #undef MULTIPLY
 }
 
-TILES_INLINE void multiply_group(struct product *p, const bool two)
+USES_TILES static void multiply_group(struct product *p)
 {
-    const int64_t row = OUTPUTS * sizeof(float);
-    float *sums = p->sums, *more = sums + ROWS * OUTPUTS;
+    const struct blocking *b = p->blocking;
+    const int64_t sum_row = SUM_INTS * sizeof(int32_t);
     const char *weights = p->weights;
 
     __asm__ volatile("" ::: "memory"); /* GCC does not know that tiles are loaded from memory: the panel must be there */
-    if (p->first) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    } else {
-        _tile_loadd(0, sums, row);
-        _tile_loadd(1, sums + ROWS, row);
-        _tile_loadd(2, more, row);
-        _tile_loadd(3, more + ROWS, row);
-    }
-    for (int tap = 0; tap < p->blocking->taps; tap++) {
-        const char *in = p->in + p->blocking->reach[tap] * POSITION_BYTES;
-        for (int block = 0; block < p->blocks; block++, in += p->blocking->panel_rows * POSITION_BYTES, weights += WEIGHT_BYTES) {
-            multiply_limbs(p, in, weights, two);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    for (int tap = 0; tap < b->taps; tap++) {
+        const char *in = p->in + b->reach[tap] * POSITION_BYTES;
+        for (int block = 0; block < b->block_count; block++, in += b->block_bytes, weights += WEIGHT_BYTES) {
+            multiply_digits(p, in, weights);
             store_rows(p, p->pending_rows);
         }
     }
-    _tile_stored(0, sums, row);
-    _tile_stored(1, sums + ROWS, row);
-    if (two) {
-        _tile_stored(2, more, row);
-        _tile_stored(3, more + ROWS, row);
-    }
+    _tile_stored(0, p->sums, sum_row);
+    _tile_stored(1, p->sums + TILE_OUTPUTS, sum_row);
+    _tile_stored(2, p->sums + 2 * TILE_OUTPUTS, sum_row);
+    _tile_stored(3, p->sums + 3 * TILE_OUTPUTS, sum_row);
+    _tile_stored(4, p->sums + 4 * TILE_OUTPUTS, sum_row);
+    _tile_stored(5, p->sums + 5 * TILE_OUTPUTS, sum_row);
 }
 
-/* One part of 32 outputs, all positions of a strip. sums: (groups of the strip) of SUM_FLOATS where parts wait for the next; else two. */
-USES_TILES static void multiply_strip(const struct conv_call *call, const struct blocking *b, const struct strip *strip, int part,
-                                      int group, float *sums)
+/* 32 outputs, all positions of a strip. */
+static void multiply_strip(const struct conv_call *call, const struct blocking *b, const struct strip *strip, int output_group,
+                           int32_t *sums /* (2, MOST_POSITIONS, LEVELS, OUTPUTS) */)
 {
-    int64_t groups = (strip->end - strip->first + POSITIONS - 1) / POSITIONS;
-    int blocks = first_block(b, part + 1) - first_block(b, part);
+    int64_t groups = (strip->end - strip->first + b->group_positions - 1) / b->group_positions;
+    int64_t weight_bytes = (int64_t)b->taps * b->block_count * WEIGHT_BYTES;
     struct product p = {
         .call = call,
         .blocking = b,
-        .blocks = blocks,
-        .weights = (const char *)call->packed + weights_at(b, part, group),
-        .first = part == 0,
-        .pending_rows = divide_up(POSITIONS, b->taps * blocks),
+        .weights = (const char *)call->packed + factor_bytes(b) + output_group * weight_bytes,
+        .pending_rows = divide_up(b->group_positions, b->taps * b->block_count),
     };
-    bool last = part == b->part_count - 1;
 
-    p.prefetch = p.weights + (int64_t)b->taps * blocks * WEIGHT_BYTES;
-    p.prefetch_end = p.prefetch + (last && group == b->output_groups - 1 ? 0 : (int64_t)b->taps * blocks * WEIGHT_BYTES);
+    p.prefetch = p.weights + weight_bytes;
+    p.prefetch_end = p.prefetch + (output_group == b->output_groups - 1 ? 0 : weight_bytes);
     if (groups <= PREFETCH_GROUPS)
         p.prefetch_bytes = divide_up(WEIGHT_BYTES / LINE, (int)groups * PRODUCTS) * LINE;
     for (int64_t i = 0; i < groups; i++) {
-        int64_t position = strip->first + i * POSITIONS;
-        int count = strip->end - position < POSITIONS ? (int)(strip->end - position) : POSITIONS;
-        p.in = strip->panel + (position - strip->first + b->halo) * POSITION_BYTES;
-        p.sums = sums + (b->part_count > 1 ? i : i % 2) * SUM_FLOATS;
-        if (count > ROWS)
-            multiply_group(&p, true);
-        else
-            multiply_group(&p, false);
-        if (last)
-            p.pending = (struct pending){.sums = p.sums, .walk = walk_from(b, position), .count = count, .first_output = group * OUTPUTS};
+        int64_t first = i * b->group_positions, left = strip->end - strip->first - first;
+        p.in = strip->panel + i * b->group_bytes + b->halo * POSITION_BYTES;
+        p.sums = sums + i % 2 * MOST_POSITIONS * SUM_INTS;
+        multiply_group(&p);
+        p.pending = (struct pending){
+            .sums = p.sums,
+            .targets = strip->targets + first,
+            .count = left < b->group_positions ? (int)left : b->group_positions,
+            .first_output = output_group * OUTPUTS,
+        };
     }
-    store_rows(&p, POSITIONS);
+    store_rows(&p, b->group_positions);
 }
 
-/* All tiles have 16 rows of 64 bytes. A constant, since not every compiler knows that the processor reads all of it. */
-static const struct {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_configuration = {
-    .palette = 1,
-    .row_bytes = {ROW_BYTES, ROW_BYTES, ROW_BYTES, ROW_BYTES, ROW_BYTES, ROW_BYTES, ROW_BYTES, ROW_BYTES},
-    .rows = {ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROWS, ROWS},
-};
-
-USES_TILES static void begin_tiles(void)
+/* All tiles have 64 bytes a row; those of positions and sums have a row for each position of a group. */
+USES_TILES static void begin_tiles(const struct blocking *b)
 {
-    _tile_loadconfig(&tile_configuration);
+    enum { TILES = 8, TILE_OF_WEIGHTS = 7 };
+    struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } configuration = {.palette = 1};
+
+    for (int tile = 0; tile < TILES; tile++) {
+        configuration.row_bytes[tile] = ROW_BYTES;
+        configuration.rows[tile] = (uint8_t)(tile == TILE_OF_WEIGHTS ? TILE_ROWS : b->group_positions);
+    }
+    __asm__ volatile("ldtilecfg %0" ::"m"(configuration)); /* not every compiler's intrinsic knows that all of it is read */
 }
 
 USES_TILES static void end_tiles(void)
@@ -468,40 +545,58 @@ USES_TILES static void end_tiles(void)
 struct amx_job {
     struct blocking blocking;
     const struct conv_call *call;
-    int part, tasks; /* of a shared panel */
+    int tasks;            /* of a shared panel */
+    float *image_largest; /* (batch), and behind them a number for each part of each image; NULL for 1x1 */
+    char *scratch;        /* behind these: for each thread, or for all where the panel is shared, what thread_bytes says */
 };
+
+static int64_t image_floats(const struct blocking *b, int batch)
+{
+    return aligned(b->image_parts > 0 ? (int64_t)batch * (1 + b->image_parts) : 0);
+}
+
+/* A panel and its targets, and sums of `threads`. */
+static int64_t thread_bytes(const struct blocking *b, int threads)
+{
+    return b->panel_bytes + b->target_bytes + threads * b->sum_ints * (int64_t)sizeof(int32_t);
+}
 
 static size_t scratch_bytes(const struct conv_shape *s, int threads)
 {
     struct blocking b = block(s, threads);
-    return (size_t)((b.shared ? 1 : threads) * (b.panel_bytes + b.sum_floats * (int64_t)sizeof(float)));
+    int64_t bytes = b.shared ? thread_bytes(&b, threads) : threads * thread_bytes(&b, 1);
+    return (size_t)(image_floats(&b, s->batch) * (int64_t)sizeof(float) + bytes);
 }
 
-static struct strip strip_of(const struct blocking *b, int index, char *panel)
+static struct strip strip_of(const struct amx_job *job, int index, char *scratch)
 {
-    struct strip strip = {.panel = panel};
+    const struct blocking *b = &job->blocking;
+    int64_t end = b->groups * (index + 1) / b->strip_count * b->group_positions;
 
-    strip.first = b->groups * index / b->strip_count * POSITIONS;
-    strip.end = b->groups * (index + 1) / b->strip_count * POSITIONS;
-    if (strip.end > b->positions)
-        strip.end = b->positions;
-    return strip;
+    return (struct strip){
+        .first = b->groups * index / b->strip_count * b->group_positions,
+        .end = end < b->positions ? end : b->positions,
+        .panel = scratch,
+        .targets = (struct target *)(void *)(scratch + b->panel_bytes),
+    };
+}
+
+static int32_t *sums_of(const struct blocking *b, char *scratch, int worker)
+{
+    return (int32_t *)(void *)(scratch + b->panel_bytes + b->target_bytes) + worker * b->sum_ints;
 }
 
 static void strip_task(void *context, int task, int worker)
 {
     const struct amx_job *job = context;
     const struct blocking *b = &job->blocking;
-    char *scratch = (char *)job->call->scratch + worker * (b->panel_bytes + b->sum_floats * (int64_t)sizeof(float));
-    struct strip strip = strip_of(b, task, scratch);
-    float *sums = (float *)(void *)(scratch + b->panel_bytes);
+    char *scratch = job->scratch + worker * thread_bytes(b, 1);
+    struct strip strip = strip_of(job, task, scratch);
 
-    begin_tiles();
-    for (int part = 0; part < b->part_count; part++) {
-        write_panel(job->call, b, &strip, part, 0, b->map_rows);
-        for (int group = 0; group < b->output_groups; group++)
-            multiply_strip(job->call, b, &strip, part, group, sums + (b->part_count > 1 ? group * b->strip_groups * SUM_FLOATS : 0));
-    }
+    write_panel(job->call, b, job->image_largest, &strip, 0, b->map_rows);
+    begin_tiles(b);
+    for (int group = 0; group < b->output_groups; group++)
+        multiply_strip(job->call, b, &strip, group, sums_of(b, scratch, 0));
     end_tiles();
 }
 
@@ -509,25 +604,55 @@ static void panel_task(void *context, int task, int worker)
 {
     const struct amx_job *job = context;
     const struct blocking *b = &job->blocking;
-    struct strip strip = strip_of(b, 0, job->call->scratch);
+    struct strip strip = strip_of(job, 0, job->scratch);
 
     (void)worker;
-    write_panel(job->call, b, &strip, job->part, b->map_rows * task / job->tasks, b->map_rows * (task + 1) / job->tasks);
+    write_panel(job->call, b, job->image_largest, &strip, b->map_rows * task / job->tasks, b->map_rows * (task + 1) / job->tasks);
 }
 
 static void outputs_task(void *context, int task, int worker)
 {
     const struct amx_job *job = context;
     const struct blocking *b = &job->blocking;
-    struct strip strip = strip_of(b, 0, job->call->scratch);
-    float *sums = (float *)(void *)((char *)job->call->scratch + b->panel_bytes);
+    struct strip strip = strip_of(job, 0, job->scratch);
     int first = b->output_groups * task / job->tasks, end = b->output_groups * (task + 1) / job->tasks;
 
-    begin_tiles();
+    begin_tiles(b);
     for (int group = first; group < end; group++)
-        multiply_strip(job->call, b, &strip, job->part, group,
-                       sums + (b->part_count > 1 ? group * b->strip_groups : 2 * worker) * SUM_FLOATS);
+        multiply_strip(job->call, b, &strip, group, sums_of(b, job->scratch, worker));
     end_tiles();
+}
+
+/* The largest value of one part of an image. */
+static void largest_task(void *context, int task, int worker)
+{
+    const struct amx_job *job = context;
+    const struct conv_shape *s = job->call->shape;
+    int parts = job->blocking.image_parts, image = task / parts, part = task % parts;
+    int64_t first_row = (int64_t)image * s->in_height;
+    int64_t begin = (first_row + s->in_height * part / parts) * s->in_width;
+    int64_t end = (first_row + s->in_height * (part + 1) / parts) * s->in_width;
+    __m512i largest = _mm512_setzero_si512();
+
+    (void)worker;
+    for (int64_t pixel = begin; pixel < end; pixel++)
+        largest = largest_input(job->call, pixel, largest);
+    job->image_largest[s->batch + task] = largest_lane(largest);
+}
+
+static void find_largest(struct amx_job *job)
+{
+    int batch = job->call->shape->batch, parts = job->blocking.image_parts;
+    const float *part_largest = job->image_largest + batch;
+
+    thread_pool_run(job->call->pool, largest_task, job, batch * parts);
+    for (int image = 0; image < batch; image++) {
+        float largest = 0.0f;
+        for (int part = 0; part < parts; part++, part_largest++)
+            if (!isnan(largest) && !(*part_largest <= largest)) /* NaN stays */
+                largest = *part_largest;
+        job->image_largest[image] = largest;
+    }
 }
 
 static void run(const struct conv_call *call)
@@ -535,36 +660,41 @@ static void run(const struct conv_call *call)
     int threads = thread_pool_size(call->pool);
     struct amx_job job = {.blocking = block(call->shape, threads), .call = call};
     const struct blocking *b = &job.blocking;
+    int64_t floats = image_floats(b, call->shape->batch);
 
+    job.scratch = (char *)call->scratch + floats * (int64_t)sizeof(float);
+    if (floats > 0) {
+        job.image_largest = call->scratch;
+        find_largest(&job);
+    }
     if (!b->shared) {
         thread_pool_run(call->pool, strip_task, &job, b->strip_count);
         return;
     }
-    for (job.part = 0; job.part < b->part_count; job.part++) {
-        job.tasks = threads;
-        thread_pool_run(call->pool, panel_task, &job, job.tasks);
-        job.tasks = smaller(SHARED_TASKS * threads, b->output_groups);
-        thread_pool_run(call->pool, outputs_task, &job, job.tasks);
-    }
+    job.tasks = threads;
+    thread_pool_run(call->pool, panel_task, &job, job.tasks);
+    job.tasks = smaller(SHARED_TASKS * threads, b->output_groups);
+    thread_pool_run(call->pool, outputs_task, &job, job.tasks);
 }
 
 /* Counted in multiply-adds of the vector units that take as long. */
 static double products(const struct conv_shape *s)
 {
-    const double unit_speed = 16.0;
+    const double unit_speed = 32.0;
     return (double)s->batch * s->out_height * s->out_width * s->out_channels * s->in_channels * s->kernel * s->kernel * PRODUCTS
            / unit_speed;
 }
 
-/* By times of an Emerald Rapids core: of a group's products, of sixteen floats' limbs, of a position's 32 sums on their way out, of weights
+/* By times of an Emerald Rapids core: of a block's products, of 64 inputs' digits, of a position's 32 sums on their way out, of weights
  * from memory. */
 static double cost(const struct conv_shape *s, int threads)
 {
-    const double product_cycles = 430.0, split_cycles = 12.0, store_cycles = 25.0, bytes_a_microsecond = 11000.0;
+    const double product_cycles = 21.0, digit_cycles = 45.0, store_cycles = 20.0, bytes_a_microsecond = 11000.0;
     struct blocking b = block(s, threads);
-    double sums = (double)b.groups * b.taps * b.block_count * b.output_groups * product_cycles;
-    double panel = (double)b.panel_rows * b.strip_count * b.block_count * 2 * split_cycles;
-    double ends = (double)b.groups * POSITIONS * b.output_groups * store_cycles;
+    double positions = (double)b.groups * b.group_positions;
+    double sums = positions * b.taps * b.block_count * b.output_groups * product_cycles;
+    double panel = (double)(b.maps * b.map_rows) * b.strip_count * b.block_count * digit_cycles;
+    double ends = positions * b.output_groups * store_cycles;
     double arithmetic = (sums + panel + ends) / 2500.0 / threads, memory = (double)packed_bytes(s) / bytes_a_microsecond;
     return arithmetic > memory ? arithmetic : memory;
 }
