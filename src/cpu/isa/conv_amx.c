@@ -1,22 +1,8 @@
-/* conv_amx.c - dense 1x1 and 3x3 convolutions on Intel's matrix unit (AMX), which multiplies bytes and adds integers.
+/* conv_amx.c - dense 1x1 and 3x3 convolutions on Intel's matrix unit (AMX), as products of digits (amx_digits.h).
  *
- * Inputs are rounded to integers of 24 bits, the largest of them to nearly 2^23, and so are an output's weights. Such an integer has three
- * digits of base 256, from -128 to 127,
- *
- *     x = sx (x0 2^16 + x1 2^8 + x2),   w = sw (w0 2^16 + w1 2^8 + w2)
- *
- * and of the nine products of digits six are summed, in levels of one weight each, which 32 bits hold exactly:
- *
- *     sum x w = sx sw 2^16 (2^16 sum x0 w0 + 2^8 sum (x0 w1 + x1 w0) + sum (x0 w2 + x1 w1 + x2 w0))
- *
- * What is left out is below 2^-24 of the largest input times the largest weight, and has no sign, since the digits have none. So the error
- * is that of rounding to 24 bits of the largest value, and sums add none. The largest is that of a pixel (1x1), or of an image, since
- * a pixel is in several windows: never one that depends on how the work is divided. The unit does 1024 products of bytes a cycle where
- * AVX-512 does 32 multiply-adds: with six for one 5.3 times as many.
- *
- * The unit has eight tiles of up to 16 rows of 64 bytes. Six are sums, three levels of up to 16 positions (a group) x 32 outputs; one has a
- * digit of the positions, one of 16 outputs, of 64 input channels (a block). A product takes as many cycles as a group has positions, and
- * its result is there some fifty later, so products that add to the same tile are kept four apart.
+ * On the left are the pixels, up to 16 positions (a group), on the right the weights, 32 outputs; terms are input channels and taps. The
+ * largest value is that of a pixel (1x1), or of an image, since a pixel is in several windows: never one that depends on how the work is
+ * divided.
  *
  * Positions. Results lie in a row with a gap behind each row of the image, as wide as the window reaches beyond it: position
  * q = y (width + pad) + x. The input lies likewise, with zeros in the gaps; at stride 2 as four maps, those of even and of odd rows and columns,
@@ -28,9 +14,7 @@
  * the outputs. While the unit works on one group, the core scales the last one's sums, adds bias and residual and writes them out, a few
  * rows with each block. Weights are packed as digits, 3 bytes a weight; the next outputs' are fetched meanwhile.
  */
-#include "cpu/isa/vector.h"
-
-#include "base/cpu_features.h"
+#include "cpu/isa/amx_digits.h"
 
 #if KERNEL_ISA_AVX512 && DLA_HAVE_AMX
 
@@ -39,36 +23,14 @@
 
 #include <math.h>
 
-#define USES_TILES __attribute__((target("amx-tile,amx-int8")))
-#define TILES_INLINE static inline __attribute__((always_inline, target("amx-tile,amx-int8")))
-
 enum {
-    DIGITS = 3,
-    LEVELS = 3,
-    PRODUCTS = 6,  /* of digits */
-    CHANNELS = 64, /* of a block */
-    OUTPUTS = 32,  /* of two tiles */
-    TILE_OUTPUTS = 16,
-    MOST_POSITIONS = 16, /* of a group */
-    MOST_TERMS = 40000,  /* of a sum: 3 * 2^14 times as much is below 2^31 */
-    ROW_BYTES = 64,
-    TILE_ROWS = 16,
-    TILE_BYTES = TILE_ROWS * ROW_BYTES,
-    POSITION_BYTES = DIGITS * ROW_BYTES, /* of a block's channels of a pixel */
     MOST_TAPS = 9,
-    WEIGHT_BYTES = DIGITS * 2 * TILE_BYTES, /* of a tap, a block and 32 outputs */
-    SUM_INTS = LEVELS * OUTPUTS,            /* of a position */
-    PANEL_BYTES = 256 * 1024,               /* of a strip, about */
-    LEAST_STRIP = 8,                        /* groups */
-    SHARED_TASKS = 4,                       /* a thread, so that one that was held up can be helped */
-    PREFETCH_GROUPS = 32,                   /* with more, reading the weights is hidden anyway */
-    LINE = 64
+    POSITION_BYTES = DIGITS * ROW_BYTES, /* of a block of a pixel */
+    PANEL_BYTES = 256 * 1024,            /* of a strip, about */
+    LEAST_STRIP = 8,                     /* groups */
+    SHARED_TASKS = 4,                    /* a thread, so that one that was held up can be helped */
+    PREFETCH_GROUPS = 32                 /* with more, reading the weights is hidden anyway */
 };
-
-/* To what the largest value is scaled: a little below the largest integer of three digits. */
-#define LARGEST 8355000.0f
-/* What is smaller is scaled as if it were this. */
-#define SMALLEST 0x1p-100f
 
 /* Where a position's sums go. */
 struct target {
@@ -104,7 +66,7 @@ static struct blocking block(const struct conv_shape *s, int threads)
                          .out_height = s->out_height,
                          .out_width = s->out_width,
                          .taps = s->kernel * s->kernel,
-                         .output_groups = divide_up(s->out_channels, OUTPUTS)};
+                         .output_groups = divide_up(s->out_channels, COLUMNS)};
 
     if (b.taps == 1) {
         b.in_width = b.out_width = s->batch * s->out_height * s->out_width;
@@ -115,8 +77,8 @@ static struct blocking block(const struct conv_shape *s, int threads)
     b.halo = pad * b.pitch + pad;
     b.positions = b.images * b.image_positions - b.halo; /* none behind the last pixel */
     for (int source = 0; source < s->source_count; source++)
-        b.block_count += divide_up(s->source_channels[source], CHANNELS);
-    b.groups = (b.positions + MOST_POSITIONS - 1) / MOST_POSITIONS;
+        b.block_count += divide_up(s->source_channels[source], TERMS);
+    b.groups = (b.positions + TILE_ROWS - 1) / TILE_ROWS;
     b.group_positions = (int)((b.positions + b.groups - 1) / b.groups);
 
     b.maps = s->stride * s->stride;
@@ -131,7 +93,7 @@ static struct blocking block(const struct conv_shape *s, int threads)
     b.group_bytes = b.taps == 1 ? b.block_count * b.block_bytes : b.group_positions * POSITION_BYTES;
     b.panel_bytes = b.block_count * b.maps * b.map_rows * POSITION_BYTES;
     b.target_bytes = (b.strip_groups * b.group_positions * (int64_t)sizeof(struct target) + LINE - 1) / LINE * LINE;
-    b.sum_ints = 2 * MOST_POSITIONS * SUM_INTS;
+    b.sum_ints = 2 * TILE_SUMS;
     b.image_parts = b.taps == 1 ? 0 : smaller(divide_up(SHARED_TASKS * threads, b.images), b.in_height);
     for (int tap = 0; tap < b.taps; tap++) {
         int y = tap / s->kernel - pad, x = tap % s->kernel - pad; /* of the input, from that of the position */
@@ -147,37 +109,10 @@ static bool supports(const struct conv_shape *s)
            && s->padding == s->kernel / 2 && s->in_channels <= MOST_TERMS / (s->kernel * s->kernel);
 }
 
-/* ---- digits ------------------------------------------------------------------------------------------------------------ */
-
-/* The larger of `largest` and |x|, lane by lane, as integers of the same bits: those of NaN are the largest. */
-ALWAYS_INLINE __m512i larger(__m512i largest, vec x)
+/* Channels [first, first + TERMS) of `channels`, zeros behind the last. */
+ALWAYS_INLINE void load_block(const float *in, int channels, int first, vec x[TERMS / VEC_WIDTH])
 {
-    const __m512i not_sign = _mm512_set1_epi32(0x7fffffff);
-    return _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(x), not_sign));
-}
-
-ALWAYS_INLINE __m512i largest_of(const float *x /* (count) */, int count, __m512i largest)
-{
-    int i = 0;
-
-    for (; i + VEC_WIDTH <= count; i += VEC_WIDTH)
-        largest = larger(largest, vec_load(x + i));
-    return i < count ? larger(largest, vec_load_first(x + i, count - i)) : largest;
-}
-
-ALWAYS_INLINE float largest_lane(__m512i largest)
-{
-    int32_t bits = _mm512_reduce_max_epi32(largest);
-    float value;
-
-    memcpy(&value, &bits, sizeof value);
-    return value < SMALLEST ? SMALLEST : value;
-}
-
-/* Channels [first, first + CHANNELS) of `channels`, zeros behind the last. */
-ALWAYS_INLINE void load_block(const float *in, int channels, int first, vec x[CHANNELS / VEC_WIDTH])
-{
-    for (int i = 0; i < CHANNELS / VEC_WIDTH; i++) {
+    for (int i = 0; i < TERMS / VEC_WIDTH; i++) {
         int lanes = channels - first - i * VEC_WIDTH;
         x[i] = lanes >= VEC_WIDTH ? vec_load(in + first + i * VEC_WIDTH)
                : lanes > 0        ? vec_load_first(in + first + i * VEC_WIDTH, lanes)
@@ -185,51 +120,32 @@ ALWAYS_INLINE void load_block(const float *in, int channels, int first, vec x[CH
     }
 }
 
-/* The digits of x times factor, 64 bytes each, the highest first. Channel 16 j + i is byte 4 i + j: in maps and weights alike. */
-ALWAYS_INLINE void write_digits(const vec x[CHANNELS / VEC_WIDTH], vec factor, char *to)
-{
-    const __m512i middle = _mm512_set1_epi32(0x00808080);
-    const __mmask64 odd_bytes = 0xaaaaaaaaaaaaaaaaU;
-    const __mmask32 odd_pairs = 0xaaaaaaaaU;
-    __m512i n[CHANNELS / VEC_WIDTH]; /* bytes: the last digit, the middle one, the first */
-
-    for (int i = 0; i < CHANNELS / VEC_WIDTH; i++)
-        n[i] = _mm512_xor_si512(_mm512_add_epi32(_mm512_cvtps_epi32(x[i] * factor), middle), middle);
-    __m512i outer01 = _mm512_mask_blend_epi8(odd_bytes, n[0], _mm512_slli_epi32(n[1], 8));
-    __m512i outer23 = _mm512_mask_blend_epi8(odd_bytes, n[2], _mm512_slli_epi32(n[3], 8));
-    __m512i middle01 = _mm512_mask_blend_epi8(odd_bytes, _mm512_srli_epi32(n[0], 8), n[1]);
-    __m512i middle23 = _mm512_mask_blend_epi8(odd_bytes, _mm512_srli_epi32(n[2], 8), n[3]);
-    _mm512_storeu_si512(to, _mm512_mask_blend_epi16(odd_pairs, _mm512_srli_epi32(outer01, 16), outer23));
-    _mm512_storeu_si512(to + ROW_BYTES, _mm512_mask_blend_epi16(odd_pairs, middle01, _mm512_slli_epi32(middle23, 16)));
-    _mm512_storeu_si512(to + 2 * ROW_BYTES, _mm512_mask_blend_epi16(odd_pairs, outer01, _mm512_slli_epi32(outer23, 16)));
-}
-
 /* ---- weights ----------------------------------------------------------------------------------------------------------- */
 
 /* Before the digits: what an output's sums are multiplied by. */
 static size_t factor_bytes(const struct blocking *b)
 {
-    return (size_t)b->output_groups * OUTPUTS * sizeof(float);
+    return (size_t)b->output_groups * COLUMNS * sizeof(float);
 }
 
 static size_t packed_bytes(const struct conv_shape *s)
 {
     struct blocking b = block(s, 1);
-    return factor_bytes(&b) + (size_t)b.output_groups * (size_t)b.block_count * (size_t)b.taps * WEIGHT_BYTES;
+    return factor_bytes(&b) + (size_t)b.output_groups * (size_t)b.block_count * (size_t)b.taps * RIGHT_BYTES;
 }
 
 /* One output's weights of a tap and block, `taps` floats apart, into its column of two tiles a digit. */
 static void pack_column(const float *weight, int channels, int taps, vec factor, int column, char *to /* (DIGITS, 2 tiles) */)
 {
-    float values[CHANNELS];
+    float values[TERMS];
     char digits[POSITION_BYTES];
-    vec x[CHANNELS / VEC_WIDTH];
+    vec x[TERMS / VEC_WIDTH];
 
     for (int i = 0; i < channels; i++)
         values[i] = weight[(int64_t)i * taps];
     load_block(values, channels, 0, x);
-    write_digits(x, factor, digits);
-    to += column / TILE_OUTPUTS * TILE_BYTES + column % TILE_OUTPUTS * 4;
+    write_digits(x, factor, digits, ROW_BYTES);
+    to += column / TILE_COLUMNS * TILE_BYTES + column % TILE_COLUMNS * 4;
     for (int digit = 0; digit < DIGITS; digit++)
         for (int row = 0; row < TILE_ROWS; row++)
             memcpy(to + digit * 2 * TILE_BYTES + row * ROW_BYTES, digits + digit * ROW_BYTES + row * 4, 4);
@@ -242,21 +158,21 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
 {
     struct blocking b = block(s, 1);
     float *factors = packed;
-    int64_t tap_bytes = (int64_t)b.block_count * WEIGHT_BYTES;
+    int64_t tap_bytes = (int64_t)b.block_count * RIGHT_BYTES;
 
     memset(packed, 0, packed_bytes(s));
     for (int o = 0; o < s->out_channels; o++) {
         const float *row = weight + (int64_t)o * s->in_channels * b.taps;
         float largest = largest_lane(largest_of(row, s->in_channels * b.taps, _mm512_setzero_si512()));
         vec factor = vec_all(LARGEST / largest);
-        char *to = (char *)packed + factor_bytes(&b) + o / OUTPUTS * b.taps * tap_bytes;
+        char *to = (char *)packed + factor_bytes(&b) + o / COLUMNS * b.taps * tap_bytes;
 
-        factors[o] = largest / LARGEST * 0x1p16f * scale[o];
+        factors[o] = largest / LARGEST * SUM_FACTOR * scale[o];
         for (int source = 0; source < s->source_count; row += (int64_t)s->source_channels[source++] * b.taps)
-            for (int channel = 0; channel < s->source_channels[source]; channel += CHANNELS, to += WEIGHT_BYTES)
+            for (int channel = 0; channel < s->source_channels[source]; channel += TERMS, to += RIGHT_BYTES)
                 for (int tap = 0; tap < b.taps; tap++)
-                    pack_column(row + (int64_t)channel * b.taps + tap, smaller(s->source_channels[source] - channel, CHANNELS), b.taps,
-                                factor, o % OUTPUTS, to + tap * tap_bytes);
+                    pack_column(row + (int64_t)channel * b.taps + tap, smaller(s->source_channels[source] - channel, TERMS), b.taps, factor,
+                                o % COLUMNS, to + tap * tap_bytes);
     }
 }
 
@@ -264,7 +180,7 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
 
 struct strip {
     int64_t first, end;     /* positions */
-    char *panel;            /* (blocks, maps, map_rows, DIGITS, CHANNELS) bytes, 1x1: (groups, blocks, group_positions, ...); row 0 is
+    char *panel;            /* (blocks, maps, map_rows, DIGITS, TERMS) bytes, 1x1: (groups, blocks, group_positions, ...); row 0 is
                          * position first - halo */
     struct target *targets; /* of positions from `first` on */
 };
@@ -316,10 +232,10 @@ static void write_pixel(const struct conv_call *call, const struct blocking *b, 
     for (int source = 0; source < call->shape->source_count; source++) {
         const struct map_view *in = &call->sources[source];
         int channels = call->shape->source_channels[source];
-        for (int channel = 0; channel < channels; channel += CHANNELS, row += b->block_bytes) {
-            vec x[CHANNELS / VEC_WIDTH];
+        for (int channel = 0; channel < channels; channel += TERMS, row += b->block_bytes) {
+            vec x[TERMS / VEC_WIDTH];
             load_block(in->data + pixel * in->pixel_stride, channels, channel, x);
-            write_digits(x, factor, row);
+            write_digits(x, factor, row, ROW_BYTES);
         }
     }
 }
@@ -367,7 +283,7 @@ static void write_panel(const struct conv_call *call, const struct blocking *b, 
 
 /* Sums on their way into the map. */
 struct pending {
-    const int32_t *sums;          /* (count, LEVELS, OUTPUTS) */
+    const int32_t *sums;          /* (count, LEVELS, COLUMNS) */
     const struct target *targets; /* (count) */
     int count;                    /* positions that are left */
     int first_output;
@@ -376,20 +292,13 @@ struct pending {
 struct product {
     const struct conv_call *call;
     const struct blocking *blocking;
-    const char *in;       /* the panel's row of the first position */
-    const char *weights;  /* (taps, blocks) of WEIGHT_BYTES */
-    const char *prefetch; /* where the next weights are still to be fetched */
-    const char *prefetch_end;
-    int prefetch_bytes;     /* with each pair of products: in bursts they would keep tiles from being loaded */
-    int32_t *sums;          /* (group_positions, LEVELS, OUTPUTS) */
+    const char *in;         /* the panel's row of the first position */
+    const char *weights;    /* (taps, blocks) of RIGHT_BYTES */
+    struct ahead ahead;     /* the next weights */
+    int32_t *sums;          /* (group_positions, LEVELS, COLUMNS) */
     struct pending pending; /* of the last group */
     int pending_rows;       /* a tap and block */
 };
-
-ALWAYS_INLINE vec level_sums(const int32_t *sums, int level)
-{
-    return _mm512_cvtepi32_ps(_mm512_loadu_si512(sums + level * OUTPUTS));
-}
 
 /* Scales, bias, residual, relu, and out into the map, of some of the positions. */
 static void store_rows(struct product *p, int rows)
@@ -397,7 +306,7 @@ static void store_rows(struct product *p, int rows)
     const struct conv_call *call = p->call;
     const float *factors = call->packed;
     struct pending *pending = &p->pending;
-    int outputs = smaller(call->shape->out_channels - pending->first_output, OUTPUTS);
+    int outputs = smaller(call->shape->out_channels - pending->first_output, COLUMNS);
     vec floor = vec_all(call->relu ? 0.0f : -INFINITY);
 
     for (; rows > 0 && pending->count > 0; rows--, pending->count--, pending->targets++, pending->sums += SUM_INTS) {
@@ -407,9 +316,8 @@ static void store_rows(struct product *p, int rows)
             continue;
         for (int first = 0; first < outputs; first += VEC_WIDTH) {
             int lanes = smaller(outputs - first, VEC_WIDTH), output = pending->first_output + first;
-            const int32_t *sums = pending->sums + first;
-            vec sum = vec_fma(level_sums(sums, 0), vec_all(0x1p16f), vec_fma(level_sums(sums, 1), vec_all(0x1p8f), level_sums(sums, 2)));
-            sum = vec_fma(sum * scale, vec_load(factors + output), vec_load_first(call->bias + output, lanes));
+            vec sum = vec_fma(sums_of_levels(pending->sums + first) * scale, vec_load(factors + output),
+                              vec_load_first(call->bias + output, lanes));
             if (call->residual.data)
                 sum = sum + vec_load_first(call->residual.data + pixel * call->residual.pixel_stride + output, lanes);
             vec_store_first(call->out.data + pixel * call->out.pixel_stride + output, vec_max(floor, sum), lanes);
@@ -417,81 +325,28 @@ static void store_rows(struct product *p, int rows)
     }
 }
 
-ALWAYS_INLINE void fetch(struct product *p)
-{
-    const char *end = p->prefetch + p->prefetch_bytes;
-
-    for (end = end < p->prefetch_end ? end : p->prefetch_end; p->prefetch < end; p->prefetch += LINE)
-        __builtin_prefetch(p->prefetch, 0, 2);
-}
-
-/* The twelve products of one tap and block, in an order that adds to no tile twice within four and loads little twice. Tiles 0 and 1 are
- * level 0, 2 and 3 level 1, 4 and 5 level 2. */
-TILES_INLINE void multiply_digits(struct product *p, const char *in, const char *weights)
-{
-#define LOAD_POSITIONS(digit) _tile_loadd(6, in + (digit)*ROW_BYTES, POSITION_BYTES)
-#define MULTIPLY(sums, digit, half)                                                                                                        \
-    _tile_loadd(7, weights + ((digit)*2 + (half)) * TILE_BYTES, ROW_BYTES);                                                                \
-    _tile_dpbssd(sums, 6, 7)
-    LOAD_POSITIONS(1);
-    MULTIPLY(4, 1, 0);
-    MULTIPLY(5, 1, 1);
-    fetch(p);
-    MULTIPLY(2, 0, 0);
-    MULTIPLY(3, 0, 1);
-    fetch(p);
-    LOAD_POSITIONS(2);
-    _tile_dpbssd(5, 6, 7); /* the weights are there */
-    MULTIPLY(4, 0, 0);
-    fetch(p);
-    LOAD_POSITIONS(0);
-    MULTIPLY(2, 1, 0);
-    MULTIPLY(3, 1, 1);
-    fetch(p);
-    MULTIPLY(4, 2, 0);
-    MULTIPLY(5, 2, 1);
-    fetch(p);
-    MULTIPLY(0, 0, 0);
-    MULTIPLY(1, 0, 1);
-    fetch(p);
-#undef LOAD_POSITIONS
-#undef MULTIPLY
-}
-
 USES_TILES static void multiply_group(struct product *p)
 {
     const struct blocking *b = p->blocking;
-    const int64_t sum_row = SUM_INTS * sizeof(int32_t);
     const char *weights = p->weights;
 
-    __asm__ volatile("" ::: "memory"); /* GCC does not know that tiles are loaded from memory: the panel must be there */
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    _tile_zero(4);
-    _tile_zero(5);
+    begin_sums();
     for (int tap = 0; tap < b->taps; tap++) {
         const char *in = p->in + b->reach[tap] * POSITION_BYTES;
-        for (int block = 0; block < b->block_count; block++, in += b->block_bytes, weights += WEIGHT_BYTES) {
-            multiply_digits(p, in, weights);
+        for (int block = 0; block < b->block_count; block++, in += b->block_bytes, weights += RIGHT_BYTES) {
+            multiply_digits(in, ROW_BYTES, POSITION_BYTES, weights, &p->ahead);
             store_rows(p, p->pending_rows);
         }
     }
-    _tile_stored(0, p->sums, sum_row);
-    _tile_stored(1, p->sums + TILE_OUTPUTS, sum_row);
-    _tile_stored(2, p->sums + 2 * TILE_OUTPUTS, sum_row);
-    _tile_stored(3, p->sums + 3 * TILE_OUTPUTS, sum_row);
-    _tile_stored(4, p->sums + 4 * TILE_OUTPUTS, sum_row);
-    _tile_stored(5, p->sums + 5 * TILE_OUTPUTS, sum_row);
+    store_sums(p->sums);
 }
 
 /* 32 outputs, all positions of a strip. */
 static void multiply_strip(const struct conv_call *call, const struct blocking *b, const struct strip *strip, int output_group,
-                           int32_t *sums /* (2, MOST_POSITIONS, LEVELS, OUTPUTS) */)
+                           int32_t *sums /* (2, TILE_ROWS, LEVELS, COLUMNS) */)
 {
     int64_t groups = (strip->end - strip->first + b->group_positions - 1) / b->group_positions;
-    int64_t weight_bytes = (int64_t)b->taps * b->block_count * WEIGHT_BYTES;
+    int64_t weight_bytes = (int64_t)b->taps * b->block_count * RIGHT_BYTES;
     struct product p = {
         .call = call,
         .blocking = b,
@@ -499,45 +354,23 @@ static void multiply_strip(const struct conv_call *call, const struct blocking *
         .pending_rows = divide_up(b->group_positions, b->taps * b->block_count),
     };
 
-    p.prefetch = p.weights + weight_bytes;
-    p.prefetch_end = p.prefetch + (output_group == b->output_groups - 1 ? 0 : weight_bytes);
+    p.ahead.next = p.weights + weight_bytes;
+    p.ahead.end = p.ahead.next + (output_group == b->output_groups - 1 ? 0 : weight_bytes);
     if (groups <= PREFETCH_GROUPS)
-        p.prefetch_bytes = divide_up(WEIGHT_BYTES / LINE, (int)groups * PRODUCTS) * LINE;
+        p.ahead.bytes = divide_up(RIGHT_BYTES / LINE, (int)groups * PRODUCTS) * LINE;
     for (int64_t i = 0; i < groups; i++) {
         int64_t first = i * b->group_positions, left = strip->end - strip->first - first;
         p.in = strip->panel + i * b->group_bytes + b->halo * POSITION_BYTES;
-        p.sums = sums + i % 2 * MOST_POSITIONS * SUM_INTS;
+        p.sums = sums + i % 2 * TILE_SUMS;
         multiply_group(&p);
         p.pending = (struct pending){
             .sums = p.sums,
             .targets = strip->targets + first,
             .count = left < b->group_positions ? (int)left : b->group_positions,
-            .first_output = output_group * OUTPUTS,
+            .first_output = output_group * COLUMNS,
         };
     }
     store_rows(&p, b->group_positions);
-}
-
-/* All tiles have 64 bytes a row; those of positions and sums have a row for each position of a group. */
-USES_TILES static void begin_tiles(const struct blocking *b)
-{
-    enum { TILES = 8, TILE_OF_WEIGHTS = 7 };
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } configuration = {.palette = 1};
-
-    for (int tile = 0; tile < TILES; tile++) {
-        configuration.row_bytes[tile] = ROW_BYTES;
-        configuration.rows[tile] = (uint8_t)(tile == TILE_OF_WEIGHTS ? TILE_ROWS : b->group_positions);
-    }
-    __asm__ volatile("ldtilecfg %0" ::"m"(configuration)); /* not every compiler's intrinsic knows that all of it is read */
-}
-
-USES_TILES static void end_tiles(void)
-{
-    _tile_release();
 }
 
 /* ---- tasks ------------------------------------------------------------------------------------------------------------- */
@@ -594,7 +427,7 @@ static void strip_task(void *context, int task, int worker)
     struct strip strip = strip_of(job, task, scratch);
 
     write_panel(job->call, b, job->image_largest, &strip, 0, b->map_rows);
-    begin_tiles(b);
+    begin_tiles(b->group_positions);
     for (int group = 0; group < b->output_groups; group++)
         multiply_strip(job->call, b, &strip, group, sums_of(b, scratch, 0));
     end_tiles();
@@ -617,7 +450,7 @@ static void outputs_task(void *context, int task, int worker)
     struct strip strip = strip_of(job, 0, job->scratch);
     int first = b->output_groups * task / job->tasks, end = b->output_groups * (task + 1) / job->tasks;
 
-    begin_tiles(b);
+    begin_tiles(b->group_positions);
     for (int group = first; group < end; group++)
         multiply_strip(job->call, b, &strip, group, sums_of(b, job->scratch, worker));
     end_tiles();
@@ -702,7 +535,7 @@ static double cost(const struct conv_shape *s, int threads)
 extern const struct conv_kernel ISA_NAME(conv_amx);
 
 const struct conv_kernel ISA_NAME(conv_amx) = {
-    .name = "amx",
+    .name = "digits_amx",
     .winograd = true,
     .supports = supports,
     .packed_bytes = packed_bytes,

@@ -27,6 +27,10 @@ void ISA_NAME(conv_data_gradient)(const struct conv_data_gradient_call *call);
 size_t ISA_NAME(conv_weight_gradient_scratch_bytes)(const struct conv_shape *shape, int threads);
 void ISA_NAME(conv_weight_gradient)(const struct conv_weight_gradient_call *call);
 
+/* weight_gradient_amx.c: the same on the matrix unit where that is faster. */
+size_t ISA_NAME(conv_weight_gradient_amx_scratch_bytes)(const struct conv_shape *shape, int threads);
+void ISA_NAME(conv_weight_gradient_amx)(const struct conv_weight_gradient_call *call);
+
 /* For map_fast.c: the forward sides. out may be in. */
 void ISA_NAME(log_softmax_run)(int64_t pixels, int channels, struct const_view in, struct map_view out);
 
