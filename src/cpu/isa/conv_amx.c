@@ -134,45 +134,68 @@ static size_t packed_bytes(const struct conv_shape *s)
     return factor_bytes(&b) + (size_t)b.output_groups * (size_t)b.block_count * (size_t)b.taps * RIGHT_BYTES;
 }
 
-/* One output's weights of a tap and block, `taps` floats apart, into its column of two tiles a digit. */
-static void pack_column(const float *weight, int channels, int taps, vec factor, int column, char *to /* (DIGITS, 2 tiles) */)
+/* Channels of a block, one every `taps` floats. */
+ALWAYS_INLINE void load_weights(const float *weight, int channels, int taps, vec x[TERMS / VEC_WIDTH])
 {
-    float values[TERMS];
-    char digits[POSITION_BYTES];
-    vec x[TERMS / VEC_WIDTH];
+    const __m512i steps =
+        _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(taps));
 
-    for (int i = 0; i < channels; i++)
-        values[i] = weight[(int64_t)i * taps];
-    load_block(values, channels, 0, x);
-    write_digits(x, factor, digits, ROW_BYTES);
-    to += column / TILE_COLUMNS * TILE_BYTES + column % TILE_COLUMNS * 4;
-    for (int digit = 0; digit < DIGITS; digit++)
-        for (int row = 0; row < TILE_ROWS; row++)
-            memcpy(to + digit * 2 * TILE_BYTES + row * ROW_BYTES, digits + digit * ROW_BYTES + row * 4, 4);
+    for (int i = 0; i < TERMS / VEC_WIDTH; i++) {
+        int lanes = channels - i * VEC_WIDTH;
+        __mmask16 mask = vec_first_lanes(lanes < 0 ? 0 : smaller(lanes, VEC_WIDTH));
+        x[i] = _mm512_mask_i32gather_ps(vec_zero(), mask, steps, weight + (int64_t)i * VEC_WIDTH * taps, sizeof(float));
+    }
 }
 
-static void pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels, kernel, kernel) */
-                 const float *scale,                              /* (out_channels) */
-                 void *packed) /* (groups of outputs, 32) float, (groups of outputs, taps, blocks, DIGITS, 2 tiles, 16, 16 outputs, 4
-                                  channels) */
+/* What the weights of 16 outputs are multiplied by, 0 behind the last, and what their sums are. */
+static void find_factors(const struct conv_shape *s, const float *weight, const float *scale, int first_output,
+                         float *packing /* (TILE_COLUMNS) */, float *factors /* (TILE_COLUMNS) */)
+{
+    int terms = s->in_channels * s->kernel * s->kernel;
+
+    for (int column = 0; column < TILE_COLUMNS; column++) {
+        int output = first_output + column;
+        packing[column] = factors[column] = 0.0f;
+        if (output >= s->out_channels)
+            continue;
+        float largest = largest_lane(largest_of(weight + (int64_t)output * terms, terms, _mm512_setzero_si512()));
+        packing[column] = LARGEST / largest;
+        factors[column] = largest / LARGEST * SUM_FACTOR * scale[output];
+    }
+}
+
+/* weight: of the first output, tap and channel, outputs `terms` floats apart; to: (DIGITS, 2 tiles), one half of them */
+static void pack_tile(const float *weight, int64_t terms, int outputs, int channels, int taps, const float *packing, char *to)
+{
+    for (int column = 0; column < TILE_COLUMNS; column++) {
+        vec x[TERMS / VEC_WIDTH];
+        load_weights(column < outputs ? weight + column * terms : weight, channels, taps, x);
+        write_digits(x, vec_all(packing[column]), to + column * ROW_BYTES, 2 * TILE_BYTES);
+    }
+    for (int digit = 0; digit < DIGITS; digit++)
+        turn_over(to + digit * 2 * TILE_BYTES);
+}
+
+static void
+pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels, kernel, kernel) */
+     const float *scale,                              /* (out_channels) */
+     void *packed) /* (groups of outputs, 32) float, (groups of outputs, taps, blocks, DIGITS, 2 tiles, 16, 16 outputs, 4 channels) */
 {
     struct blocking b = block(s, 1);
-    float *factors = packed;
-    int64_t tap_bytes = (int64_t)b.block_count * RIGHT_BYTES;
+    int64_t terms = (int64_t)s->in_channels * b.taps, tap_bytes = (int64_t)b.block_count * RIGHT_BYTES;
 
-    memset(packed, 0, packed_bytes(s));
-    for (int o = 0; o < s->out_channels; o++) {
-        const float *row = weight + (int64_t)o * s->in_channels * b.taps;
-        float largest = largest_lane(largest_of(row, s->in_channels * b.taps, _mm512_setzero_si512()));
-        vec factor = vec_all(LARGEST / largest);
-        char *to = (char *)packed + factor_bytes(&b) + o / COLUMNS * b.taps * tap_bytes;
+    for (int output = 0; output < b.output_groups * COLUMNS; output += TILE_COLUMNS) {
+        float packing[TILE_COLUMNS];
+        int outputs = s->out_channels - output;
+        const float *row = outputs > 0 ? weight + output * terms : weight;
+        char *to = (char *)packed + factor_bytes(&b) + output / COLUMNS * b.taps * tap_bytes + output % COLUMNS / TILE_COLUMNS * TILE_BYTES;
 
-        factors[o] = largest / LARGEST * SUM_FACTOR * scale[o];
+        find_factors(s, weight, scale, output, packing, (float *)packed + output);
         for (int source = 0; source < s->source_count; row += (int64_t)s->source_channels[source++] * b.taps)
             for (int channel = 0; channel < s->source_channels[source]; channel += TERMS, to += RIGHT_BYTES)
                 for (int tap = 0; tap < b.taps; tap++)
-                    pack_column(row + (int64_t)channel * b.taps + tap, smaller(s->source_channels[source] - channel, TERMS), b.taps, factor,
-                                o % COLUMNS, to + tap * tap_bytes);
+                    pack_tile(row + (int64_t)channel * b.taps + tap, terms, outputs, s->source_channels[source] - channel, b.taps, packing,
+                              to + tap * tap_bytes);
     }
 }
 

@@ -110,39 +110,6 @@ static void write_right(const struct columns *c, const int32_t *largest, char *p
     }
 }
 
-/* 16 rows of 16 numbers of 32 bits, in place. */
-static void turn_over(int32_t *tile)
-{
-    __m512i pair[16], row[16];
-
-    UNROLL(8)
-    for (int i = 0; i < 16; i += 2) {
-        __m512i a = _mm512_loadu_si512(tile + i * 16), b = _mm512_loadu_si512(tile + (i + 1) * 16);
-        pair[i] = _mm512_unpacklo_epi32(a, b);
-        pair[i + 1] = _mm512_unpackhi_epi32(a, b);
-    }
-    UNROLL(4)
-    for (int i = 0; i < 16; i += 4) {
-        UNROLL(2)
-        for (int high = 0; high < 2; high++) {
-            row[i + 2 * high] = _mm512_unpacklo_epi64(pair[i + high], pair[i + 2 + high]);
-            row[i + 2 * high + 1] = _mm512_unpackhi_epi64(pair[i + high], pair[i + 2 + high]);
-        }
-    }
-    /* row[4 r + c]: lanes 4 l of columns 4 l + c and rows 4 r to 4 r + 3 */
-    UNROLL(4)
-    for (int column = 0; column < 4; column++) {
-        __m512i low01 = _mm512_shuffle_i32x4(row[column], row[4 + column], 0x88);
-        __m512i high01 = _mm512_shuffle_i32x4(row[column], row[4 + column], 0xdd);
-        __m512i low23 = _mm512_shuffle_i32x4(row[8 + column], row[12 + column], 0x88);
-        __m512i high23 = _mm512_shuffle_i32x4(row[8 + column], row[12 + column], 0xdd);
-        _mm512_storeu_si512(tile + column * 16, _mm512_shuffle_i32x4(low01, low23, 0x88));
-        _mm512_storeu_si512(tile + (4 + column) * 16, _mm512_shuffle_i32x4(high01, high23, 0x88));
-        _mm512_storeu_si512(tile + (8 + column) * 16, _mm512_shuffle_i32x4(low01, low23, 0xdd));
-        _mm512_storeu_si512(tile + (12 + column) * 16, _mm512_shuffle_i32x4(high01, high23, 0xdd));
-    }
-}
-
 /* panel: (tiles of TILE_ROWS channels, BLOCKS, DIGITS, 16 channels, 64 pixels) bytes */
 static void write_left(const struct columns *c, const int32_t *largest, char *panel)
 {
@@ -155,7 +122,7 @@ static void write_left(const struct columns *c, const int32_t *largest, char *pa
                 write_digits(x, factor, panel + quad * ROW_BYTES, TILE_BYTES);
             }
             for (int digit = 0; digit < DIGITS; digit++)
-                turn_over((int32_t *)(void *)(panel + digit * TILE_BYTES));
+                turn_over(panel + digit * TILE_BYTES);
         }
     }
 }
