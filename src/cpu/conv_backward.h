@@ -33,7 +33,7 @@ struct conv_weight_gradient_call {
     struct map_view in;           /* (batch, in_height, in_width, in_channels) */
     struct map_view out_gradient; /* (batch, out_height, out_width, out_channels) */
     float *weight_gradient;       /* (out_channels, in_channels / groups, kernel, kernel): added to */
-    bool exact;                   /* no Winograd, no pairs of pixels */
+    bool exact;                   /* no Winograd, no pairs of pixels, no digits (AMX) */
     bool pairs;                   /* pairs of pixels on every processor, for tests; else where they are faster */
     void *scratch;                /* conv_weight_gradient_scratch_bytes, 64-byte aligned */
     struct thread_pool *pool;

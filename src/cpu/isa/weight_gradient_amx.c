@@ -59,7 +59,7 @@ static struct gradient_job job_of(const struct conv_shape *s, int threads)
     job.most_right = divide_up(job.right_groups, job.right_parts);
     job.worker_bytes = (int64_t)job.most_left * BLOCKS * LEFT_BYTES + (int64_t)job.most_right * BLOCKS * RIGHT_BYTES
                        + 2 * TILE_SUMS * (int64_t)sizeof(int32_t)
-                       + 2 * (job.most_left * TILE_ROWS + job.most_right * COLUMNS) * (int64_t)sizeof(float);
+                       + (job.most_left * TILE_ROWS + job.most_right * COLUMNS) * (int64_t)sizeof(int32_t);
     return job;
 }
 
@@ -154,7 +154,7 @@ static void add_rows(struct pending *p, int rows)
 
 USES_TILES static void multiply_block(const char *left, const char *right, int32_t *sums, struct pending *pending)
 {
-    struct ahead nothing = {0};
+    struct ahead nothing = {.next = left, .end = left};
 
     begin_sums();
     for (int block = 0; block < BLOCKS; block++, left += LEFT_BYTES, right += RIGHT_BYTES) {
