@@ -25,7 +25,7 @@ enum {
     LEFT_BYTES = DIGITS * TILE_BYTES,
     MOST_OUTPUTS = 512, /* of a task */
     MOST_INPUTS = 512,
-    LEAST_WEIGHTS = 8192 /* with fewer, writing the digits takes too much of the time */
+    LEAST_WEIGHTS = 4096 /* with fewer, writing the digits takes too much of the time */
 };
 
 struct gradient_job {
