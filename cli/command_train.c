@@ -69,7 +69,7 @@ static const struct option_spec options[] = {
     {"--keep", OPTION_INTEGER, "N", "checkpoints to keep (default 3)", 1, 100000},
     {"--sync-bn", OPTION_FLAG, NULL, "under mpirun: batch norms over the images of all ranks", 0, 0},
     {"--checkpoint-activations", OPTION_FLAG, NULL, "less memory, more time: compute maps again for backward", 0, 0},
-    {"--exact", OPTION_FLAG, NULL, "no Winograd", 0, 0},
+    {"--exact", OPTION_FLAG, NULL, "only kernels that add as a direct convolution does", 0, 0},
     OPTION_ROWS_DEVICE,
     {"--json", OPTION_FLAG, NULL, "print each epoch as a JSON object", 0, 0},
     {0},

@@ -496,7 +496,8 @@ typedef struct dla_session_options {
     int batch;                      /* images a run, default 1 */
     int height, width;              /* of an input of stride 1; 0: the model's preprocessing size */
     int threads;                    /* 0: one per physical core that this process may use */
-    bool exact;                     /* keep to kernels whose sums are those of a direct convolution (no Winograd) */
+    bool exact;                     /* keep to kernels that add the terms of a direct convolution in float32: no
+                                     * Winograd, no pairs, no digits on a matrix unit */
     const char *const *features;    /* names of values to give instead of the result, such as "level3"; NULL: the result */
     size_t feature_count;
     bool half_weights;              /* weights may be kept as float16 where their bytes bound the time; logits change by some 2e-4 */
@@ -869,7 +870,7 @@ typedef struct dla_train_options {
     uint64_t seed;
     double validation;                      /* share of the photographs to hold out, unless the data set has a folder val */
     bool cache;                             /* keep decoded photographs in memory */
-    bool exact;                             /* no Winograd */
+    bool exact;                             /* as in dla_session_options */
     const char *weights;                    /* start from these; NULL: from chance */
     bool reset_head;                        /* but not their classifier */
     const char *freeze;                     /* "level3": the network up to and with that level stays as it is; NULL: nothing */
