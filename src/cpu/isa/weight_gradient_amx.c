@@ -213,7 +213,7 @@ static void gradient_task(void *context, int task, int worker)
 
 /* ---- entry ------------------------------------------------------------------------------------------------------------- */
 
-/* Enough for both. */
+/* Enough for this way and the others. */
 size_t ISA_NAME(conv_weight_gradient_amx_scratch_bytes)(const struct conv_shape *shape, int threads)
 {
     size_t others = ISA_NAME(conv_weight_gradient_scratch_bytes)(shape, threads);
@@ -225,7 +225,7 @@ void ISA_NAME(conv_weight_gradient_amx)(const struct conv_weight_gradient_call *
 {
     struct gradient_job job;
 
-    if (call->exact || !supports(call->shape)) {
+    if (call->exact || call->pairs || !supports(call->shape)) {
         ISA_NAME(conv_weight_gradient)(call);
         return;
     }
