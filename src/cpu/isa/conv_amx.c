@@ -26,6 +26,7 @@
 enum {
     MOST_TAPS = 9,
     POSITION_BYTES = DIGITS * ROW_BYTES, /* of a block of a pixel */
+    THREAD_SUMS = 2 * TILE_SUMS,         /* of the group that is computed and of the one that is written out */
     PANEL_BYTES = 256 * 1024,            /* of a strip, about */
     LEAST_STRIP = 8,                     /* groups */
     SHARED_TASKS = 4,                    /* a thread, so that one that was held up can be helped */
@@ -53,7 +54,7 @@ struct blocking {
     bool shared;          /* one panel for all threads */
     int64_t map_rows;
     int64_t group_bytes, block_bytes; /* of the panel: from one group to the next, from a block to the next */
-    int64_t panel_bytes, target_bytes, sum_ints;
+    int64_t panel_bytes, target_bytes;
     int image_parts; /* that its largest value is looked for in */
 };
 
@@ -93,7 +94,6 @@ static struct blocking block(const struct conv_shape *s, int threads)
     b.group_bytes = b.taps == 1 ? b.block_count * b.block_bytes : b.group_positions * POSITION_BYTES;
     b.panel_bytes = b.block_count * b.maps * b.map_rows * POSITION_BYTES;
     b.target_bytes = (b.strip_groups * b.group_positions * (int64_t)sizeof(struct target) + LINE - 1) / LINE * LINE;
-    b.sum_ints = 2 * TILE_SUMS;
     b.image_parts = b.taps == 1 ? 0 : smaller(divide_up(SHARED_TASKS * threads, b.images), b.in_height);
     for (int tap = 0; tap < b.taps; tap++) {
         int y = tap / s->kernel - pad, x = tap % s->kernel - pad; /* of the input, from that of the position */
@@ -414,7 +414,7 @@ static int64_t image_floats(const struct blocking *b, int batch)
 /* A panel and its targets, and sums of `threads`. */
 static int64_t thread_bytes(const struct blocking *b, int threads)
 {
-    return b->panel_bytes + b->target_bytes + threads * b->sum_ints * (int64_t)sizeof(int32_t);
+    return b->panel_bytes + b->target_bytes + threads * THREAD_SUMS * (int64_t)sizeof(int32_t);
 }
 
 static size_t scratch_bytes(const struct conv_shape *s, int threads)
@@ -439,7 +439,7 @@ static struct strip strip_of(const struct amx_job *job, int index, char *scratch
 
 static int32_t *sums_of(const struct blocking *b, char *scratch, int worker)
 {
-    return (int32_t *)(void *)(scratch + b->panel_bytes + b->target_bytes) + worker * b->sum_ints;
+    return (int32_t *)(void *)(scratch + b->panel_bytes + b->target_bytes) + worker * THREAD_SUMS;
 }
 
 static void strip_task(void *context, int task, int worker)
@@ -541,8 +541,8 @@ static double products(const struct conv_shape *s)
            / unit_speed;
 }
 
-/* By times of an Emerald Rapids core: of a block's products, of 64 inputs' digits, of a position's 32 sums on their way out, of weights
- * from memory. */
+/* By times of an Emerald Rapids core: of a position's products with a block of 32 outputs, of 64 inputs' digits, of a position's 32 sums
+ * on their way out, of weights from memory. */
 static double cost(const struct conv_shape *s, int threads)
 {
     const double product_cycles = 21.0, digit_cycles = 45.0, store_cycles = 20.0, bytes_a_microsecond = 11000.0;
