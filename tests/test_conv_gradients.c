@@ -342,6 +342,36 @@ static void every_kernel_agrees_with_the_reference(void **state)
     thread_pool_destroy(pools[1]);
 }
 
+/* An input that is not finite makes every gradient of its channel so: training is to notice. */
+static void weight_gradients_keep_what_is_not_finite(void **state)
+{
+    static const struct conv_case pointwise = {.height = 9, .width = 10, .in = 96, .out = 64, .kernel = 1};
+    static const float not_finite[] = {NAN, INFINITY};
+    struct thread_pool *pool;
+
+    (void)state;
+    assert_int_equal(thread_pool_create(2, &pool), DLA_OK);
+    for (int isa = 0; isa < ISA_COUNT; isa++)
+        for (int value = 0; value < 2 && isa_is_available((enum isa)isa); value++) {
+            const struct training_kernels *kernels = training_kernels((enum isa)isa);
+            struct problem p = problem_of(&pointwise);
+            struct conv_weight_gradient_call call = {
+                .shape = &p.shape, .in = {p.in, p.in_stride}, .out_gradient = {p.out_gradient, p.out_stride}, .pool = pool};
+            call.weight_gradient = random_floats(p.weight_floats, 8);
+            call.scratch = random_floats((int64_t)kernels->conv_weight_gradient_scratch_bytes(&p.shape, 2) / 4 + 16, 9);
+            p.in[23 * p.in_stride + 1] = not_finite[value];
+            kernels->conv_weight_gradient(&call);
+            for (int64_t row = 0; row < p.weight_floats; row += pointwise.in)
+                if (isfinite(call.weight_gradient[row + 1]) || !isfinite(call.weight_gradient[row]))
+                    fail_msg("%s: an input of %g gives a gradient of %g, and its neighbour one of %g", isa_name((enum isa)isa),
+                             (double)not_finite[value], (double)call.weight_gradient[row + 1], (double)call.weight_gradient[row]);
+            free(call.weight_gradient);
+            free(call.scratch);
+            problem_free(&p);
+        }
+    thread_pool_destroy(pool);
+}
+
 /* Where the stride is 1, the data gradient is the convolution with turned weights. */
 static void turned_weights_give_the_data_gradient(void **state)
 {
@@ -395,6 +425,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reference_agrees_with_numerical_gradient),
         cmocka_unit_test(every_kernel_agrees_with_the_reference),
+        cmocka_unit_test(weight_gradients_keep_what_is_not_finite),
         cmocka_unit_test(turned_weights_give_the_data_gradient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -356,6 +356,10 @@ static void conv_kernels_keep_what_is_not_finite(void **state)
         int64_t count = (int64_t)f.shape.batch * f.shape.out_height * f.shape.out_width * stride;
         f.sources[0].data[23 * f.sources[0].pixel_stride + 1] = not_finite[i % 3];
         float *expected = fixture_run(&f, &conv_reference, pool);
+        int64_t reached = 0;
+        for (int64_t at = 0; at < count; at++)
+            reached += !isfinite(expected[at]);
+        assert_true(reached > 0);
         for (int isa = 0; isa < ISA_COUNT; isa++) {
             int kernel_count;
             if (!isa_is_available((enum isa)isa))
