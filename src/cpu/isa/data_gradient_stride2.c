@@ -109,9 +109,11 @@ ALWAYS_INLINE void transform_gradient(const float *from, int64_t row_stride, int
     }
 }
 
-static void transform_tile(const struct stride2_data_job *job, struct tile tile, float *input)
+/* Tiles are passed by number: one that is written in parts and read as a whole would wait for all stores before it. */
+static void transform_tile(const struct stride2_data_job *job, int index, float *input)
 {
     const struct conv_shape *s = job->call->shape;
+    const struct tile tile = tile_at(job->tile_rows, job->tile_columns, index);
     const struct map_view *gradient = &job->call->out_gradient;
     int rows = smaller(s->out_height - tile.y, EVEN), columns = smaller(s->out_width - tile.x, EVEN);
     int64_t stride = gradient->pixel_stride, row_stride = s->out_width * stride;
@@ -197,9 +199,10 @@ ALWAYS_INLINE void transform_output(const float *m, const struct target *to, con
     }
 }
 
-static void finish_tile(const struct stride2_data_job *job, struct tile tile, int channel, const float *m)
+static void finish_tile(const struct stride2_data_job *job, int index, int channel, const float *m)
 {
     const struct conv_shape *s = job->call->shape;
+    const struct tile tile = tile_at(job->tile_rows, job->tile_columns, index);
     const struct map_view *gradient = &job->call->in_gradient;
     int y = 2 * tile.y, x = 2 * tile.x;
     struct target to = {
@@ -227,11 +230,11 @@ static void set_task(void *context, int task, int worker)
     float *input = (float *)call->scratch + worker * job->worker_floats, *products = input + job->input_floats;
 
     for (int i = 0; i < tiles; i++)
-        transform_tile(job, tile_at(job->tile_rows, job->tile_columns, first + i), input + (int64_t)i * CHUNK);
+        transform_tile(job, first + i, input + (int64_t)i * CHUNK);
     for (int v = 0; v < vec_count(call->shape->in_channels); v++) {
         multiply(input, job->chunk_count, (const float *)call->packed + v * job->vector_floats, products);
         for (int i = 0; i < tiles; i++)
-            finish_tile(job, tile_at(job->tile_rows, job->tile_columns, first + i), v * VEC_WIDTH, products + (int64_t)i * VEC_WIDTH);
+            finish_tile(job, first + i, v * VEC_WIDTH, products + (int64_t)i * VEC_WIDTH);
     }
 }
 

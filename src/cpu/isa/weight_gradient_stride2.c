@@ -100,18 +100,19 @@ ALWAYS_INLINE void transform_gradient(const float *from, int64_t row_stride, int
     }
 }
 
-/* V and W of a tile, as number `index` of a set. */
-static void transform_both(const struct stride2_gradient_job *job, struct tile tile, int index, float *set)
+/* V and W of tile `index` to place `slot` of a set. */
+static void transform_both(const struct stride2_gradient_job *job, int index, int slot, float *set)
 {
     const struct conv_shape *s = job->call->shape;
+    const struct tile tile = tile_at(job->tile_rows, job->tile_columns, index);
     const struct map_view *gradient = &job->call->out_gradient;
-    struct tile_inputs in = inputs_of(s, job->call->in, tile);
+    struct tile_inputs in = inputs_of(s, job->call->in, &tile);
     int rows = smaller(s->out_height - tile.y, OUT), columns = smaller(s->out_width - tile.x, OUT);
     int in_lanes = job->point_sums.in_lanes, out_lanes = job->point_sums.out_lanes;
     int64_t in_slot = (int64_t)job->set_tiles * in_lanes, out_slot = (int64_t)job->set_tiles * out_lanes;
     int64_t pixel = ((int64_t)tile.image * s->out_height + tile.y) * s->out_width + tile.x;
     int64_t stride = gradient->pixel_stride, row_stride = s->out_width * stride;
-    float *v = set + (int64_t)index * in_lanes, *w = set + POINTS * in_slot + (int64_t)index * out_lanes;
+    float *v = set + (int64_t)slot * in_lanes, *w = set + POINTS * in_slot + (int64_t)slot * out_lanes;
 
     for (int c = 0; c < in_lanes; c += VEC_WIDTH) {
         in.inside.lanes = lanes_from(s->in_channels, c);
@@ -155,8 +156,8 @@ static void chunk_task(void *context, int chunk, int worker)
     memset(sums, 0, (size_t)job->sums_floats * sizeof(float));
     for (int first = first_image(s, chunk, job->chunks) * tiles; first < end; first += job->set_tiles) {
         int count = smaller(end - first, job->set_tiles);
-        for (int index = 0; index < count; index++)
-            transform_both(job, tile_at(job->tile_rows, job->tile_columns, first + index), index, set);
+        for (int slot = 0; slot < count; slot++)
+            transform_both(job, first + slot, slot, set);
         add_set(job, count, set, sums);
     }
 }

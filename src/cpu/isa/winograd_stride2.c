@@ -130,16 +130,13 @@ static void finish_part(const float *m, const struct tile_output *to)
 
 /* ---- a set ------------------------------------------------------------------------------------------------------------- */
 
-static struct tile job_tile(const struct blocking *b, int index)
+/* Tiles are passed by number: one that is written in parts and read as a whole would wait for all stores before it. */
+static void transform_tile(const struct conv_call *call, const struct blocking *b, int index, float *input)
 {
-    return tile_at(b->tile_rows, b->tile_columns, index);
-}
+    const struct tile tile = tile_at(b->tile_rows, b->tile_columns, index);
+    struct tile_inputs in = inputs_of(call->shape, call->sources[0], &tile);
 
-static void transform_tile(const struct conv_call *call, int chunk_count, struct tile tile, float *input)
-{
-    struct tile_inputs in = inputs_of(call->shape, call->sources[0], tile);
-
-    for (int channel = 0; channel < chunk_count * CHUNK; channel += VEC_WIDTH) {
+    for (int channel = 0; channel < b->chunk_count * CHUNK; channel += VEC_WIDTH) {
         float *out = input + (int64_t)(channel / CHUNK) * POINTS * TILES * CHUNK + channel % CHUNK;
         in.inside.lanes = lanes_from(call->shape->in_channels, channel);
         if (in.whole && in.inside.lanes == VEC_WIDTH)
@@ -149,9 +146,10 @@ static void transform_tile(const struct conv_call *call, int chunk_count, struct
     }
 }
 
-static void finish_tile(const struct conv_call *call, struct tile tile, int channel, const float *m)
+static void finish_tile(const struct conv_call *call, const struct blocking *b, int index, int channel, const float *m)
 {
     const struct conv_shape *s = call->shape;
+    const struct tile tile = tile_at(b->tile_rows, b->tile_columns, index);
     int rows = smaller(s->out_height - tile.y, OUT), columns = smaller(s->out_width - tile.x, OUT);
     int lanes = smaller(s->out_channels - channel, VEC_WIDTH);
     int64_t pixel = ((int64_t)tile.image * s->out_height + tile.y) * s->out_width + tile.x;
@@ -179,11 +177,11 @@ static void stride2_task(void *context, int task, int worker)
     float *input = (float *)call->scratch + worker * (b->input_floats + b->product_floats), *products = input + b->input_floats;
 
     for (int i = 0; i < tiles; i++)
-        transform_tile(call, b->chunk_count, job_tile(b, first + i), input + (int64_t)i * CHUNK);
+        transform_tile(call, b, first + i, input + (int64_t)i * CHUNK);
     for (int v = 0; v < vec_count(call->shape->out_channels); v++) {
         multiply(input, b->chunk_count, (const float *)call->packed + v * vector_weights(call->shape), products);
         for (int i = 0; i < tiles; i++)
-            finish_tile(call, job_tile(b, first + i), v * VEC_WIDTH, products + (int64_t)i * VEC_WIDTH);
+            finish_tile(call, b, first + i, v * VEC_WIDTH, products + (int64_t)i * VEC_WIDTH);
     }
 }
 

@@ -142,11 +142,11 @@ struct tile_inputs {
     bool whole; /* all of them exist */
 };
 
-static inline struct tile_inputs inputs_of(const struct conv_shape *s, struct map_view map, struct tile tile)
+static inline struct tile_inputs inputs_of(const struct conv_shape *s, struct map_view map, const struct tile *tile)
 {
-    int y = 2 * tile.y - s->padding, x = 2 * tile.x - s->padding;
+    int y = 2 * tile->y - s->padding, x = 2 * tile->x - s->padding;
     return (struct tile_inputs){
-        .first = map.data + (((int64_t)tile.image * s->in_height + y) * s->in_width + x) * map.pixel_stride,
+        .first = map.data + (((int64_t)tile->image * s->in_height + y) * s->in_width + x) * map.pixel_stride,
         .row_stride = s->in_width * map.pixel_stride,
         .pixel_stride = map.pixel_stride,
         .inside = {.top = y < 0 ? -y : 0, .bottom = s->in_height - y, .left = x < 0 ? -x : 0, .right = s->in_width - x},

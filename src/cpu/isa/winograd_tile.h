@@ -39,13 +39,15 @@ static inline void transform_tile(const struct conv_call *call, const struct til
     };
     int shape = 2 * tile->narrow.y + tile->narrow.x;
     bool whole = shape == 0 && inside.top == 0 && inside.left == 0 && inside.bottom >= WINOGRAD_IN && inside.right >= WINOGRAD_IN;
+    /* Chosen here: `whole`, kept on the stack, is written as one byte and read as four, which waits for all stores before it. */
+    input_function *of_whole_vectors = input_functions[whole ? WHOLE_TILE : shape];
     int64_t pixel = ((int64_t)tile->image * s->in_height + y) * s->in_width + x;
     const float *in = map->data + pixel * map->pixel_stride + first;
 
     for (int lane = 0; lane < count; lane += VEC_WIDTH) {
         int lanes = count - lane < VEC_WIDTH ? count - lane : VEC_WIDTH;
-        input_functions[whole && lanes == VEC_WIDTH ? WHOLE_TILE : shape](in + lane, s->in_width * map->pixel_stride, map->pixel_stride,
-                                                                          &inside, lanes, out + lane, row_points, point_stride);
+        (lanes == VEC_WIDTH ? of_whole_vectors : input_functions[shape])(in + lane, s->in_width * map->pixel_stride, map->pixel_stride,
+                                                                         &inside, lanes, out + lane, row_points, point_stride);
     }
 }
 
