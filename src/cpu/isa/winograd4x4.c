@@ -369,7 +369,7 @@ static void channels_task(void *context, int task, int worker)
     const struct blocking *b = &job->blocking;
 
     run_block(job, job->input, job->workers + worker * b->worker_floats, job->set, task,
-              (task + thread_pool_size(job->call->pool)) % b->block_count);
+              (task + 1) % b->block_count);
 }
 
 static void fill_chunks(const struct conv_shape *s, struct chunk *chunks /* (chunk_count) */)
