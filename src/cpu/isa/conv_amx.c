@@ -1,6 +1,6 @@
 /* conv_amx.c - dense 1x1 and 3x3 convolutions on Intel's matrix unit (AMX), as products of digits (amx_digits.h).
  *
- * On the left are the pixels, up to 16 positions (a group), on the right the weights, 32 outputs; terms are input channels and taps. The
+ * On the left are the pixels, up to 16 positions (a group), on the right the weights, 16 outputs, and two such tiles are written out together; terms are input channels and taps. The
  * largest value is that of a pixel (1x1), or of an image, since a pixel is in several windows: never one that depends on how the work is
  * divided.
  *
@@ -131,7 +131,7 @@ static size_t factor_bytes(const struct blocking *b)
 static size_t packed_bytes(const struct conv_shape *s)
 {
     struct blocking b = block(s, 1);
-    return factor_bytes(&b) + (size_t)b.output_groups * (size_t)b.block_count * (size_t)b.taps * RIGHT_BYTES;
+    return factor_bytes(&b) + (size_t)b.output_groups * HALVES * (size_t)b.block_count * (size_t)b.taps * RIGHT_BYTES;
 }
 
 /* Channels of a block, one every `taps` floats. */
@@ -164,22 +164,22 @@ static void find_factors(const struct conv_shape *s, const float *weight, const 
     }
 }
 
-/* weight: of the first output, tap and channel, outputs `terms` floats apart; to: (DIGITS, 2 tiles), one half of them */
+/* weight: of the first output, tap and channel, outputs `terms` floats apart; to: RIGHT_BYTES */
 static void pack_tile(const float *weight, int64_t terms, int outputs, int channels, int taps, const float *packing, char *to)
 {
     for (int column = 0; column < TILE_COLUMNS; column++) {
         vec x[TERMS / VEC_WIDTH];
         load_weights(column < outputs ? weight + column * terms : weight, channels, taps, x);
-        write_digits(x, vec_all(packing[column]), to + column * ROW_BYTES, 2 * TILE_BYTES);
+        write_digits(x, vec_all(packing[column]), to + column * ROW_BYTES, TILE_BYTES);
     }
     for (int digit = 0; digit < DIGITS; digit++)
-        turn_over(to + digit * 2 * TILE_BYTES);
+        turn_over(to + digit * TILE_BYTES);
 }
 
 static void
 pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels, kernel, kernel) */
      const float *scale,                              /* (out_channels) */
-     void *packed) /* (groups of outputs, 32) float, (groups of outputs, taps, blocks, DIGITS, 2 tiles, 16, 16 outputs, 4 channels) */
+     void *packed) /* (groups of outputs, 32) float, (groups of outputs, halves, taps, blocks, DIGITS, 16, 16 outputs, 4 channels) */
 {
     struct blocking b = block(s, 1);
     int64_t terms = (int64_t)s->in_channels * b.taps, tap_bytes = (int64_t)b.block_count * RIGHT_BYTES;
@@ -188,7 +188,7 @@ pack(const struct conv_shape *s, const float *weight, /* (out_channels, in_chann
         float packing[TILE_COLUMNS];
         int outputs = s->out_channels - output;
         const float *row = outputs > 0 ? weight + output * terms : weight;
-        char *to = (char *)packed + factor_bytes(&b) + output / COLUMNS * b.taps * tap_bytes + output % COLUMNS / TILE_COLUMNS * TILE_BYTES;
+        char *to = (char *)packed + factor_bytes(&b) + output / TILE_COLUMNS * b.taps * tap_bytes;
 
         find_factors(s, weight, scale, output, packing, (float *)packed + output);
         for (int source = 0; source < s->source_count; row += (int64_t)s->source_channels[source++] * b.taps)
@@ -316,7 +316,8 @@ struct product {
     const struct conv_call *call;
     const struct blocking *blocking;
     const char *in;         /* the panel's row of the first position */
-    const char *weights;    /* (taps, blocks) of RIGHT_BYTES */
+    const char *weights;    /* (halves, taps, blocks) of RIGHT_BYTES */
+    int halves;             /* that have outputs */
     struct ahead ahead;     /* the next weights */
     int32_t *sums;          /* (group_positions, LEVELS, COLUMNS) */
     struct pending pending; /* of the last group */
@@ -353,15 +354,17 @@ USES_TILES static void multiply_group(struct product *p)
     const struct blocking *b = p->blocking;
     const char *weights = p->weights;
 
-    begin_sums();
-    for (int tap = 0; tap < b->taps; tap++) {
-        const char *in = p->in + b->reach[tap] * POSITION_BYTES;
-        for (int block = 0; block < b->block_count; block++, in += b->block_bytes, weights += RIGHT_BYTES) {
-            multiply_digits(in, ROW_BYTES, POSITION_BYTES, weights, &p->ahead);
-            store_rows(p, p->pending_rows);
+    for (int half = 0; half < p->halves; half++) {
+        begin_sums();
+        for (int tap = 0; tap < b->taps; tap++) {
+            const char *in = p->in + b->reach[tap] * POSITION_BYTES;
+            for (int block = 0; block < b->block_count; block++, in += b->block_bytes, weights += RIGHT_BYTES) {
+                multiply_digits(in, ROW_BYTES, POSITION_BYTES, weights, &p->ahead);
+                store_rows(p, p->pending_rows);
+            }
         }
+        store_sums(p->sums, half);
     }
-    store_sums(p->sums);
 }
 
 /* 32 outputs, all positions of a strip. */
@@ -369,18 +372,20 @@ static void multiply_strip(const struct conv_call *call, const struct blocking *
                            int32_t *sums /* (2, TILE_ROWS, LEVELS, COLUMNS) */)
 {
     int64_t groups = (strip->end - strip->first + b->group_positions - 1) / b->group_positions;
-    int64_t weight_bytes = (int64_t)b->taps * b->block_count * RIGHT_BYTES;
+    int64_t weight_bytes = (int64_t)HALVES * b->taps * b->block_count * RIGHT_BYTES;
+    int halves = smaller(divide_up(call->shape->out_channels - output_group * COLUMNS, TILE_COLUMNS), HALVES);
     struct product p = {
         .call = call,
         .blocking = b,
         .weights = (const char *)call->packed + factor_bytes(b) + output_group * weight_bytes,
-        .pending_rows = divide_up(b->group_positions, b->taps * b->block_count),
+        .halves = halves,
+        .pending_rows = divide_up(b->group_positions, halves * b->taps * b->block_count),
     };
 
     p.ahead.next = p.weights + weight_bytes;
     p.ahead.end = p.ahead.next + (output_group == b->output_groups - 1 ? 0 : weight_bytes);
     if (groups <= PREFETCH_GROUPS)
-        p.ahead.bytes = divide_up(RIGHT_BYTES / LINE, (int)groups * PRODUCTS) * LINE;
+        p.ahead.bytes = divide_up(RIGHT_BYTES / LINE, (int)groups * FETCHES) * LINE;
     for (int64_t i = 0; i < groups; i++) {
         int64_t first = i * b->group_positions, left = strip->end - strip->first - first;
         p.in = strip->panel + i * b->group_bytes + b->halo * POSITION_BYTES;
@@ -545,7 +550,7 @@ static double products(const struct conv_shape *s)
  * on their way out, of weights from memory. */
 static double cost(const struct conv_shape *s, int threads)
 {
-    const double product_cycles = 21.0, digit_cycles = 45.0, store_cycles = 20.0, bytes_a_microsecond = 11000.0;
+    const double product_cycles = 23.0, digit_cycles = 45.0, store_cycles = 20.0, bytes_a_microsecond = 11000.0;
     struct blocking b = block(s, threads);
     double positions = (double)b.groups * b.group_positions;
     double sums = positions * b.taps * b.block_count * b.output_groups * product_cycles;

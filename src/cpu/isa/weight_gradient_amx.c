@@ -57,7 +57,7 @@ static struct gradient_job job_of(const struct conv_shape *s, int threads)
         job.left_parts = smaller(divide_up(threads, job.right_parts), job.left_tiles);
     job.most_left = divide_up(job.left_tiles, job.left_parts);
     job.most_right = divide_up(job.right_groups, job.right_parts);
-    job.worker_bytes = (int64_t)job.most_left * BLOCKS * LEFT_BYTES + (int64_t)job.most_right * BLOCKS * RIGHT_BYTES
+    job.worker_bytes = (int64_t)job.most_left * BLOCKS * LEFT_BYTES + (int64_t)job.most_right * HALVES * BLOCKS * RIGHT_BYTES
                        + 2 * TILE_SUMS * (int64_t)sizeof(int32_t)
                        + (job.most_left * TILE_ROWS + job.most_right * COLUMNS) * (int64_t)sizeof(int32_t);
     return job;
@@ -96,16 +96,16 @@ ALWAYS_INLINE void load_quad(const struct columns *c, int pixel, int channel, ve
         x[i] = pixel + i < c->count ? vec_load_first(c->map + (pixel + i) * c->stride + channel, lanes) : vec_zero();
 }
 
-/* panel: (groups of COLUMNS, BLOCKS, RIGHT_BYTES) */
+/* panel: (tiles of TILE_COLUMNS channels, BLOCKS, RIGHT_BYTES) */
 static void write_right(const struct columns *c, const int32_t *largest, char *panel)
 {
     for (int channel = 0; channel < c->channels; channel += TILE_COLUMNS) {
         vec factor = vec_all(LARGEST) / _mm512_castsi512_ps(_mm512_loadu_si512(largest + channel));
-        char *to = panel + channel / COLUMNS * BLOCKS * RIGHT_BYTES + channel % COLUMNS / TILE_COLUMNS * TILE_BYTES;
+        char *to = panel + channel / TILE_COLUMNS * BLOCKS * RIGHT_BYTES;
         for (int quad = 0; quad < BLOCKS * QUADS; quad++) {
             vec x[4];
             load_quad(c, quad * 4, channel, x);
-            write_digits(x, factor, to + quad / QUADS * RIGHT_BYTES + quad % QUADS * ROW_BYTES, 2 * TILE_BYTES);
+            write_digits(x, factor, to + quad / QUADS * RIGHT_BYTES + quad % QUADS * ROW_BYTES, TILE_BYTES);
         }
     }
 }
@@ -156,12 +156,14 @@ USES_TILES static void multiply_block(const char *left, const char *right, int32
 {
     struct ahead nothing = {.next = left, .end = left};
 
-    begin_sums();
-    for (int block = 0; block < BLOCKS; block++, left += LEFT_BYTES, right += RIGHT_BYTES) {
-        multiply_digits(left, TILE_BYTES, ROW_BYTES, right, &nothing);
-        add_rows(pending, TILE_ROWS / BLOCKS);
+    for (int half = 0; half < HALVES; half++) {
+        begin_sums();
+        for (int block = 0; block < BLOCKS; block++, right += RIGHT_BYTES) {
+            multiply_digits(left + block * LEFT_BYTES, TILE_BYTES, ROW_BYTES, right, &nothing);
+            add_rows(pending, TILE_ROWS / (HALVES * BLOCKS));
+        }
+        store_sums(sums, half);
     }
-    store_sums(sums);
 }
 
 static void gradient_task(void *context, int task, int worker)
@@ -176,7 +178,7 @@ static void gradient_task(void *context, int task, int worker)
     int inputs = smaller(job->right_groups * (right_part + 1) / job->right_parts * COLUMNS, s->in_channels) - first_input;
     char *left_panel = (char *)call->scratch + worker * job->worker_bytes;
     char *right_panel = left_panel + (int64_t)job->most_left * BLOCKS * LEFT_BYTES;
-    int32_t *sums = (int32_t *)(void *)(right_panel + (int64_t)job->most_right * BLOCKS * RIGHT_BYTES);
+    int32_t *sums = (int32_t *)(void *)(right_panel + (int64_t)job->most_right * HALVES * BLOCKS * RIGHT_BYTES);
     int32_t *left_largest = sums + 2 * TILE_SUMS, *right_largest = left_largest + job->most_left * TILE_ROWS;
     struct pending pending = {0};
 
@@ -194,8 +196,8 @@ static void gradient_task(void *context, int task, int worker)
         for (int input = 0; input < inputs; input += COLUMNS)
             for (int output = 0; output < outputs; output += TILE_ROWS, turn = !turn) {
                 int32_t *turn_sums = sums + turn * TILE_SUMS;
-                multiply_block(left_panel + output / TILE_ROWS * BLOCKS * LEFT_BYTES, right_panel + input / COLUMNS * BLOCKS * RIGHT_BYTES,
-                               turn_sums, &pending);
+                multiply_block(left_panel + output / TILE_ROWS * BLOCKS * LEFT_BYTES,
+                               right_panel + input / TILE_COLUMNS * BLOCKS * RIGHT_BYTES, turn_sums, &pending);
                 pending = (struct pending){
                     .sums = turn_sums,
                     .left_largest = (const float *)(const void *)left_largest + output,

@@ -368,8 +368,7 @@ static void channels_task(void *context, int task, int worker)
     const struct winograd_job *job = context;
     const struct blocking *b = &job->blocking;
 
-    run_block(job, job->input, job->workers + worker * b->worker_floats, job->set, task,
-              (task + 1) % b->block_count);
+    run_block(job, job->input, job->workers + worker * b->worker_floats, job->set, task, (task + 1) % b->block_count);
 }
 
 static void fill_chunks(const struct conv_shape *s, struct chunk *chunks /* (chunk_count) */)
