@@ -281,62 +281,72 @@ static void check_data_gradient(enum isa isa, const struct problem *p, struct co
     free(first);
 }
 
+/* expected: the reference's result */
+static void check_weight_gradient(enum isa isa, const struct problem *p, const float *expected, struct thread_pool *const *pools,
+                                  const char *why)
+{
+    const struct training_kernels *kernels = training_kernels(isa);
+    const struct conv_shape *s = &p->shape;
+    float *first = NULL;
+    for (int run = 0; run < 6; run++) {
+        float *actual = random_floats(p->weight_floats, 8);
+        struct conv_weight_gradient_call call = {.shape = s,
+                                                 .in = {p->in, p->in_stride},
+                                                 .out_gradient = {p->out_gradient, p->out_stride},
+                                                 .weight_gradient = actual,
+                                                 .exact = run / 2 == 1,
+                                                 .pairs = run / 2 == 2,
+                                                 .pool = pools[run % 2]};
+        call.scratch = random_floats((int64_t)kernels->conv_weight_gradient_scratch_bytes(s, thread_pool_size(call.pool)) / 4 + 16, 9);
+        kernels->conv_weight_gradient(&call);
+        double d = difference(actual, expected, 1, (int)p->weight_floats, p->weight_floats);
+        if (d > (call.exact ? 3e-6 : 6e-6)) /* seven taps in Winograd's domain: twice the rounding */
+            fail_msg("%s, weight gradient, %s%s: off by %g", isa_name(isa), why,
+                     call.exact   ? ", exact"
+                     : call.pairs ? ", in pairs"
+                                  : "",
+                     d);
+        if (run % 2)
+            assert_memory_equal(first, actual, (size_t)p->weight_floats * sizeof(float));
+        free(call.scratch);
+        free(first);
+        first = actual;
+    }
+    free(first);
+}
+
+/* Case by case, so that the reference, which takes most of the time, runs once for all instruction sets. */
 static void every_kernel_agrees_with_the_reference(void **state)
 {
     (void)state;
     struct thread_pool *pools[2];
     assert_int_equal(thread_pool_create(1, &pools[0]), DLA_OK);
     assert_int_equal(thread_pool_create(3, &pools[1]), DLA_OK);
-    for (int isa = 0; isa < ISA_COUNT; isa++) {
-        if (!isa_is_available((enum isa)isa))
-            continue;
-        const struct training_kernels *kernels = training_kernels((enum isa)isa);
-        for (int c = 0; c < CASE_COUNT; c++) {
-            struct problem p = problem_of(&awkward[c]);
-            const struct conv_shape *s = &p.shape;
-            int64_t pixels = p.in_floats / p.in_stride;
-            for (int accumulate = 0; accumulate < 2; accumulate++) {
-                float *expected = marked(pixels, s->in_channels, p.in_stride);
-                struct conv_data_gradient_call call = {
-                    .shape = s, .weight = p.weight, .out_gradient = {p.out_gradient, p.out_stride}, .accumulate = accumulate};
-                call.in_gradient = (struct map_view){expected, p.in_stride};
-                conv_data_gradient_reference(&call);
-                for (int exact = 0; exact < 2; exact++) {
+    for (int c = 0; c < CASE_COUNT; c++) {
+        struct problem p = problem_of(&awkward[c]);
+        const struct conv_shape *s = &p.shape;
+        int64_t pixels = p.in_floats / p.in_stride;
+        for (int accumulate = 0; accumulate < 2; accumulate++) {
+            float *expected = marked(pixels, s->in_channels, p.in_stride);
+            struct conv_data_gradient_call call = {
+                .shape = s, .weight = p.weight, .out_gradient = {p.out_gradient, p.out_stride}, .accumulate = accumulate};
+            call.in_gradient = (struct map_view){expected, p.in_stride};
+            conv_data_gradient_reference(&call);
+            for (int isa = 0; isa < ISA_COUNT; isa++)
+                for (int exact = 0; exact < 2 && isa_is_available((enum isa)isa); exact++) {
                     call.exact = exact;
                     check_data_gradient((enum isa)isa, &p, call, expected, pools, awkward[c].why);
                 }
-                free(expected);
-            }
-            float *expected = random_floats(p.weight_floats, 8), *first = NULL;
-            struct conv_weight_gradient_call call = {
-                .shape = s, .in = {p.in, p.in_stride}, .out_gradient = {p.out_gradient, p.out_stride}, .weight_gradient = expected};
-            conv_weight_gradient_reference(&call);
-            for (int run = 0; run < 6; run++) {
-                float *actual = random_floats(p.weight_floats, 8);
-                struct thread_pool *pool = pools[run % 2];
-                call.exact = run / 2 == 1;
-                call.pairs = run / 2 == 2;
-                call.scratch = random_floats((int64_t)kernels->conv_weight_gradient_scratch_bytes(s, thread_pool_size(pool)) / 4 + 16, 9);
-                call.weight_gradient = actual;
-                call.pool = pool;
-                kernels->conv_weight_gradient(&call);
-                double d = difference(actual, expected, 1, (int)p.weight_floats, p.weight_floats);
-                if (d > (call.exact ? 3e-6 : 6e-6)) /* seven taps in Winograd's domain: twice the rounding */
-                    fail_msg("%s, weight gradient, %s%s: off by %g", isa_name((enum isa)isa), awkward[c].why,
-                             call.exact   ? ", exact"
-                             : call.pairs ? ", in pairs"
-                                          : "",
-                             d);
-                if (run % 2)
-                    assert_memory_equal(first, actual, (size_t)p.weight_floats * sizeof(float));
-                free(call.scratch);
-                free(first);
-                first = actual;
-            }
-            free(first);
             free(expected);
-            problem_free(&p);
         }
+        float *expected = random_floats(p.weight_floats, 8);
+        conv_weight_gradient_reference(&(struct conv_weight_gradient_call){
+            .shape = s, .in = {p.in, p.in_stride}, .out_gradient = {p.out_gradient, p.out_stride}, .weight_gradient = expected});
+        for (int isa = 0; isa < ISA_COUNT; isa++)
+            if (isa_is_available((enum isa)isa))
+                check_weight_gradient((enum isa)isa, &p, expected, pools, awkward[c].why);
+        free(expected);
+        problem_free(&p);
     }
     thread_pool_destroy(pools[0]);
     thread_pool_destroy(pools[1]);
