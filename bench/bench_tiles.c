@@ -3,17 +3,16 @@
  *     bench_tiles [ROUNDS]
  *
  * Every round runs each pattern for some milliseconds; the shortest round and the quartiles of all are printed, in nanoseconds a product.
- * Where the cores' other hardware threads are busy for part of the time, the lower quartile tells of a core alone and the upper one
+ * Where the core's other hardware thread is busy for part of the time, the shortest tells of a core alone and the upper quartile
  * of a shared one: loads and products then get in each other's way, the more so the more tiles are in use
  * (src/cpu/isa/amx_digits.h).
  */
+#include "base/clock.h"
 #include "base/cpu_features.h"
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #if DLA_HAVE_AMX
 
@@ -23,7 +22,7 @@
 
 enum { PRODUCTS = 12 /* of a pass */, PASSES = 100, MAX_ROUNDS = 1000, ROW_BYTES = 64, TILE_BYTES = 1024, TILES = 8 };
 
-static const double round_seconds = 0.003;
+static const double round_ms = 3.0;
 
 static _Alignas(64) char operands[32 * TILE_BYTES];
 
@@ -96,28 +95,21 @@ USES_TILES static void configure(void)
     __asm__ volatile("ldtilecfg %0" ::"m"(configuration));
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* A pattern starts with tiles that nobody has used. */
 USES_TILES static double nanoseconds(void (*run)(void))
 {
-    double begin, seconds;
+    double begin, ms;
     int64_t products = 0;
 
     configure();
-    begin = now();
+    begin = clock_milliseconds();
     do {
         run();
         products += PASSES * PRODUCTS;
-        seconds = now() - begin;
-    } while (seconds < round_seconds);
+        ms = clock_milliseconds() - begin;
+    } while (ms < round_ms);
     _tile_release();
-    return seconds * 1e9 / (double)products;
+    return ms * 1e6 / (double)products;
 }
 
 static int by_value(const void *a, const void *b)
@@ -143,9 +135,10 @@ static void measure(int rounds)
 
 int main(int argc, char **argv)
 {
-    int rounds = argc > 1 ? atoi(argv[1]) : 200;
+    char *end = "";
+    long rounds = argc > 1 ? strtol(argv[1], &end, 10) : 200;
 
-    if (rounds < 1 || rounds > MAX_ROUNDS) {
+    if (*end != '\0' || rounds < 1 || rounds > MAX_ROUNDS) {
         fprintf(stderr, "bench_tiles: '%s' is no number of rounds from 1 to %d\n", argv[1], MAX_ROUNDS);
         return 2;
     }
@@ -153,7 +146,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_tiles: this processor has no AMX\n");
         return 1;
     }
-    measure(rounds);
+    measure((int)rounds);
     return 0;
 }
 
