@@ -18,10 +18,10 @@
  * has a digit of 64 terms of 16 columns, four terms a row.
  *
  * Six tiles are used, three of them for the sums of 16 x 16 results. With all eight, 16 x 32 results share the left tiles: with one
- * thread a core is as fast, and 8 % faster where more than 384 channels do not stay in L1. But while the core's other hardware thread is busy,
- * it seems to have hardly more registers for tiles than names for them: loads and products wait for each other, a product takes 75
- * to 80 cycles with eight tiles and 42 with six, where it takes 20 to 23 alone. (Five tiles must be loaded so much more often that
- * they take as long as six.)
+ * thread a core is as fast, and 4 to 13 % faster where more than 384 channels do not stay in L1. But while the core's other hardware thread is
+ * busy, it seems to have hardly more registers for tiles than names for them: loads and products wait for each other, and a product takes 34 ns
+ * with eight tiles and 17 with six, where it takes 6 alone (bench/bench_tiles.c). With five tiles more must be loaded, and it takes as
+ * long as with six.
  */
 #ifndef DLA_CPU_ISA_AMX_DIGITS_H
 #define DLA_CPU_ISA_AMX_DIGITS_H
