@@ -312,6 +312,14 @@ struct pending {
     int first_output;
 };
 
+/* Where the sums of the group that is computed will go: lines that have to come from memory first. Stores of tiles would wait behind
+ * those to the map, as stores leave a core in order. */
+struct expected {
+    const struct target *targets;
+    int count; /* positions whose lines are still to be fetched */
+    int first_output;
+};
+
 struct product {
     const struct conv_call *call;
     const struct blocking *blocking;
@@ -321,7 +329,8 @@ struct product {
     struct ahead ahead;     /* the next weights */
     int32_t *sums;          /* (group_positions, LEVELS, COLUMNS) */
     struct pending pending; /* of the last group */
-    int pending_rows;       /* a tap and block */
+    struct expected expected;
+    int rows_a_block; /* a tap and block: that are written out, and that are fetched */
 };
 
 /* Scales, bias, residual, relu, and out into the map, of some of the positions. */
@@ -349,6 +358,19 @@ static void store_rows(struct product *p, int rows)
     }
 }
 
+static void fetch_rows(struct product *p, int rows)
+{
+    struct expected *expected = &p->expected;
+
+    for (; rows > 0 && expected->count > 0; rows--, expected->count--, expected->targets++) {
+        if (expected->targets->pixel < 0)
+            continue;
+        const float *out = p->call->out.data + expected->targets->pixel * p->call->out.pixel_stride + expected->first_output;
+        for (int half = 0; half < p->halves; half++)
+            vec_fetch_to_store(out + half * TILE_COLUMNS);
+    }
+}
+
 USES_TILES static void multiply_group(struct product *p)
 {
     const struct blocking *b = p->blocking;
@@ -360,7 +382,8 @@ USES_TILES static void multiply_group(struct product *p)
             const char *in = p->in + b->reach[tap] * POSITION_BYTES;
             for (int block = 0; block < b->block_count; block++, in += b->block_bytes, weights += RIGHT_BYTES) {
                 multiply_digits(in, ROW_BYTES, POSITION_BYTES, weights, &p->ahead);
-                store_rows(p, p->pending_rows);
+                fetch_rows(p, p->rows_a_block);
+                store_rows(p, p->rows_a_block);
             }
         }
         store_sums(p->sums, half);
@@ -379,7 +402,7 @@ static void multiply_strip(const struct conv_call *call, const struct blocking *
         .blocking = b,
         .weights = (const char *)call->packed + factor_bytes(b) + output_group * weight_bytes,
         .halves = halves,
-        .pending_rows = divide_up(b->group_positions, halves * b->taps * b->block_count),
+        .rows_a_block = divide_up(b->group_positions, halves * b->taps * b->block_count),
     };
 
     p.ahead.next = p.weights + weight_bytes;
@@ -389,14 +412,11 @@ static void multiply_strip(const struct conv_call *call, const struct blocking *
     for (int64_t i = 0; i < groups; i++) {
         int64_t first = i * b->group_positions, left = strip->end - strip->first - first;
         p.in = strip->panel + i * b->group_bytes + b->halo * POSITION_BYTES;
+        int count = left < b->group_positions ? (int)left : b->group_positions;
         p.sums = sums + i % 2 * TILE_SUMS;
+        p.expected = (struct expected){strip->targets + first, count, output_group * COLUMNS};
         multiply_group(&p);
-        p.pending = (struct pending){
-            .sums = p.sums,
-            .targets = strip->targets + first,
-            .count = left < b->group_positions ? (int)left : b->group_positions,
-            .first_output = output_group * COLUMNS,
-        };
+        p.pending = (struct pending){p.sums, strip->targets + first, count, output_group * COLUMNS};
     }
     store_rows(&p, b->group_positions);
 }

@@ -151,6 +151,15 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
         for (int p = 0; p < pixels; p++)
             sum[p][v] = start;
     }
+    int64_t out_stride = call->out.pixel_stride;
+    float *out = call->out.data + t->pixel * out_stride + t->first_channel;
+    UNROLL(14)
+    for (int p = 0; p < pixels; p++) {
+        UNROLL(2)
+        for (int v = 0; v < vectors; v++)
+            if (v * VEC_WIDTH % LINE_FLOATS == 0)
+                vec_fetch_to_store(out + p * out_stride + v * VEC_WIDTH);
+    }
     for (int source = 0; source < s->source_count; source++) {
         int64_t stride = call->sources[source].pixel_stride;
         const float *in = call->sources[source].data + t->pixel * stride;
@@ -199,13 +208,11 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
                 sum[p][v] = sum[p][v] + vec_load(residual + p * stride + v * VEC_WIDTH);
         }
     }
-    int64_t stride = call->out.pixel_stride;
-    float *out = call->out.data + t->pixel * stride + t->first_channel;
     UNROLL(14)
     for (int p = 0; p < pixels; p++) {
         UNROLL(2)
         for (int v = 0; v < vectors; v++)
-            vec_store(out + p * stride + v * VEC_WIDTH, vec_max(floor, sum[p][v]));
+            vec_store(out + p * out_stride + v * VEC_WIDTH, vec_max(floor, sum[p][v]));
     }
 }
 

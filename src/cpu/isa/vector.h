@@ -405,6 +405,13 @@ ALWAYS_INLINE int vec_count(int n)
     return (n + VEC_WIDTH - 1) / VEC_WIDTH;
 }
 
+/* Fetches the line at p, which will be written soon, meanwhile. Stores leave a core in order: one whose line has to come from memory
+ * keeps all that follow waiting. */
+ALWAYS_INLINE void vec_fetch_to_store(const float *p)
+{
+    __builtin_prefetch(p, 1, 3);
+}
+
 #if !KERNEL_ISA_AVX512
 ALWAYS_INLINE vec vec_add_all(vec a, const float *x)
 {
