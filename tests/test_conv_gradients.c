@@ -91,6 +91,8 @@ static const struct conv_case awkward[] = {
      .groups = 32,
      .why = "2 channels a group, stride 2"},
     {.height = 7, .width = 6, .in = 64, .out = 64, .kernel = 3, .groups = 4, .why = "16 channels a group"},
+    {.batch = 3, .height = 5, .width = 4, .in = 96, .out = 96, .kernel = 3, .groups = 6, .why = "16 channels a group, a task and a half"},
+    {.batch = 2, .height = 8, .width = 9, .in = 96, .out = 96, .kernel = 3, .stride = 2, .groups = 3, .why = "32 channels a group, stride 2"},
     {.height = 7, .width = 7, .in = 40, .out = 40, .kernel = 3, .groups = 8, .why = "5 channels a group: straddles vectors"},
     {.height = 7, .width = 7, .in = 24, .out = 12, .kernel = 3, .groups = 4, .why = "groups with more inputs than outputs"},
     {.height = 7, .width = 7, .in = 19, .out = 19, .kernel = 5, .groups = 19, .why = "depthwise"},

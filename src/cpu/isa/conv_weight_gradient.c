@@ -13,7 +13,8 @@
  * kernel * in_channels of them per output pixel, and only the rows of the window remain as taps.
  *
  * Small gradients (the early, wide maps) are summed privately per chunk of images and the chunks then added in order; large
- * ones (the late, small maps) are cut into column tiles, each summed over the whole batch. Chunks depend on the shape alone.
+ * ones (the late, small maps) are cut into column tiles, each summed over the whole batch. Groups are a task for every few lines of channels,
+ * so that the maps are read from memory once, and then take fewer chunks. Chunks depend on the shape alone.
  *
  * That is the way for whatever has no better one (weight_gradient_winograd.c, _winograd7x7.c, _stride2.c, _pointwise.c, _rows.c, _groups.c).
  */
@@ -23,6 +24,7 @@
 enum {
     PRIVATE_FLOATS = 160 * 1024, /* gradients up to 640 KB are summed privately: they and a block's panels share L2 */
     BLOCK_FLOATS = 32 * 1024,    /* panels of maps with few channels hold more: fewer rows are laid out twice at a block's edge */
+    SPAN_CHANNELS = 64,          /* of the groups of a task */
     IN_PLACE_CHANNELS = 192,     /* with more, pixels of a block lie so far apart that they evict each other from L1 */
     IN_PLACE_PIXELS = 96
 };
@@ -37,6 +39,7 @@ struct layout {
     int padded_height, padded_width; /* of a whole map in panels */
     int64_t tile_floats;             /* sums of one register tile: taps * mr * nr */
     int64_t gradient_floats;         /* sums of one group */
+    int span, spans;                 /* groups of a task with private sums, and how often that is */
     int chunks;                      /* > 0: private sums */
     bool in_place;                   /* pointwise, whole tiles, few channels: no panels, the maps are read where they are */
     int rows_per_block, images_per_block;
@@ -62,8 +65,10 @@ static struct layout layout_of(const struct conv_shape *s)
     l.padded_width = l.merged ? s->out_width : (s->out_width - 1) * s->stride + (s->kernel - 1) * s->dilation + 1;
     l.tile_floats = (int64_t)l.taps_y * l.taps_x * l.mr * l.nr;
     l.gradient_floats = l.tile_floats * l.row_tiles * l.column_tiles;
+    l.span = out_group < SPAN_CHANNELS ? smaller(SPAN_CHANNELS / out_group, s->groups) : 1;
+    l.spans = divide_up(s->groups, l.span);
     if (l.gradient_floats <= PRIVATE_FLOATS)
-        l.chunks = s->batch < MAX_CHUNKS ? s->batch : MAX_CHUNKS;
+        l.chunks = smaller(divide_up(MAX_CHUNKS, l.spans), s->batch);
     l.in_place = l.chunks && s->kernel == 1 && s->stride == 1 && s->groups == 1 && in_group % l.mr == 0 && out_group % l.nr == 0
                  && in_group + out_group <= IN_PLACE_CHANNELS;
     int pixels = s->out_height * s->out_width, block = BLOCK_FLOATS / (l.row_tiles * l.mr + l.column_tiles * l.nr);
@@ -235,8 +240,8 @@ static void add_tile(const struct conv_shape *s, const struct layout *l, int gro
 struct job {
     const struct conv_weight_gradient_call *call;
     struct layout layout;
-    int group;
-    float *sums, *in_panel, *out_panel; /* private: sums [chunk], panels [worker]; shared: sums [worker], panels of the whole batch */
+    int group;                          /* shared: the one that is done */
+    float *sums, *in_panel, *out_panel; /* private: sums [chunk][group], panels [worker]; shared: sums [worker], panels of the batch */
     int64_t worker_floats;
 };
 
@@ -260,49 +265,62 @@ static void multiply_in_place(const struct job *job, int64_t first, int64_t end,
             }
 }
 
-static void private_task(void *context, int chunk, int worker)
+/* What `images` images from `image` on, output rows from `row` on, add to the sums of a group. */
+static void add_block(const struct job *job, int group, int image, int images, int row, int worker, float *sums)
+{
+    const struct layout *l = &job->layout;
+    const struct conv_shape *s = job->call->shape;
+    int channel_in = group * (s->in_channels / s->groups), channel_out = group * (s->out_channels / s->groups);
+    int rows = smaller(s->out_height - row, l->rows_per_block);
+    float *in_panel = job->in_panel + worker * job->worker_floats;
+    float *out_panel = in_panel + in_panel_floats(s, l, l->images_per_block, l->rows_per_block);
+    int64_t in_tile = (int64_t)images * input_rows(s, rows) * l->padded_width * l->mr,
+            out_tile = (int64_t)images * rows * s->out_width * l->nr;
+
+    for (int slot = 0; slot < images; slot++) {
+        pack_in(s, l, job->call->in, channel_in, image + slot, row, rows, slot, images, in_panel);
+        pack_out(s, l, job->call->out_gradient, channel_out, image + slot, row, rows, slot, images, out_panel);
+    }
+    for (int column_tile = 0; column_tile < l->column_tiles; column_tile++)
+        for (int row_tile = 0; row_tile < l->row_tiles; row_tile++, sums += l->tile_floats)
+            multiply_taps(s, l, in_panel + row_tile * in_tile, out_panel + column_tile * out_tile, images, rows, sums);
+}
+
+/* A chunk of images, some of the groups. */
+static void private_task(void *context, int task, int worker)
 {
     const struct job *job = context;
     const struct layout *l = &job->layout;
     const struct conv_shape *s = job->call->shape;
-    int channel_in = job->group * (s->in_channels / s->groups), channel_out = job->group * (s->out_channels / s->groups);
+    int chunk = task / l->spans, first_group = task % l->spans * l->span, end_group = smaller(first_group + l->span, s->groups);
     int first = first_image(s, chunk, l->chunks), end = first_image(s, chunk + 1, l->chunks);
-    float *sums = job->sums + chunk * l->gradient_floats;
-    float *in_panel = job->in_panel + worker * job->worker_floats;
-    float *out_panel = in_panel + in_panel_floats(s, l, l->images_per_block, l->rows_per_block);
-    memset(sums, 0, (size_t)l->gradient_floats * sizeof(float));
+    float *sums = job->sums + ((int64_t)chunk * s->groups + first_group) * l->gradient_floats;
+
+    memset(sums, 0, (size_t)((end_group - first_group) * l->gradient_floats) * sizeof(float));
     if (l->in_place) {
         int64_t pixels = (int64_t)s->out_height * s->out_width;
         multiply_in_place(job, first * pixels, end * pixels, sums);
         return;
     }
-    for (int image = first; image < end; image += l->images_per_block) {
-        int images = end - image < l->images_per_block ? end - image : l->images_per_block;
-        for (int row = 0; row < s->out_height; row += l->rows_per_block) {
-            int rows = s->out_height - row < l->rows_per_block ? s->out_height - row : l->rows_per_block;
-            for (int slot = 0; slot < images; slot++) {
-                pack_in(s, l, job->call->in, channel_in, image + slot, row, rows, slot, images, in_panel);
-                pack_out(s, l, job->call->out_gradient, channel_out, image + slot, row, rows, slot, images, out_panel);
-            }
-            int64_t in_tile = (int64_t)images * input_rows(s, rows) * l->padded_width * l->mr,
-                    out_tile = (int64_t)images * rows * s->out_width * l->nr;
-            for (int column_tile = 0; column_tile < l->column_tiles; column_tile++)
-                for (int row_tile = 0; row_tile < l->row_tiles; row_tile++)
-                    multiply_taps(s, l, in_panel + row_tile * in_tile, out_panel + column_tile * out_tile, images, rows,
-                                  sums + ((int64_t)column_tile * l->row_tiles + row_tile) * l->tile_floats);
-        }
-    }
+    for (int image = first; image < end; image += l->images_per_block)
+        for (int row = 0; row < s->out_height; row += l->rows_per_block)
+            for (int group = first_group; group < end_group; group++)
+                add_block(job, group, image, smaller(end - image, l->images_per_block), row, worker,
+                          sums + (group - first_group) * l->gradient_floats);
 }
 
-static void add_task(void *context, int column_tile, int worker)
+/* A column tile of a group. */
+static void add_task(void *context, int task, int worker)
 {
     const struct job *job = context;
     const struct layout *l = &job->layout;
+    const struct conv_shape *s = job->call->shape;
+    int group = task / l->column_tiles, column_tile = task % l->column_tiles;
     (void)worker;
     for (int row_tile = 0; row_tile < l->row_tiles; row_tile++)
-        add_tile(job->call->shape, l, job->group, row_tile, column_tile,
-                 job->sums + ((int64_t)column_tile * l->row_tiles + row_tile) * l->tile_floats, l->chunks, l->gradient_floats,
-                 job->call->weight_gradient);
+        add_tile(s, l, group, row_tile, column_tile,
+                 job->sums + group * l->gradient_floats + ((int64_t)column_tile * l->row_tiles + row_tile) * l->tile_floats, l->chunks,
+                 s->groups * l->gradient_floats, job->call->weight_gradient);
 }
 
 static void shared_pack_task(void *context, int image, int worker)
@@ -349,7 +367,7 @@ static size_t panels_scratch_bytes(const struct conv_shape *s, int threads)
 
     if (l.chunks)
         floats =
-            aligned(l.gradient_floats * l.chunks)
+            aligned(l.gradient_floats * s->groups * l.chunks)
             + (in_panel_floats(s, &l, l.images_per_block, l.rows_per_block) + out_panel_floats(s, &l, l.images_per_block, l.rows_per_block))
                   * threads;
     else
@@ -364,19 +382,20 @@ static void panels_gradient(const struct conv_weight_gradient_call *call)
     struct job job = {.call = call, .layout = layout_of(s)};
     const struct layout *l = &job.layout;
     job.sums = call->scratch;
-    for (job.group = 0; job.group < s->groups; job.group++)
-        if (l->chunks) {
-            job.in_panel = job.sums + aligned(l->gradient_floats * l->chunks);
-            job.worker_floats = in_panel_floats(s, l, l->images_per_block, l->rows_per_block)
-                                + out_panel_floats(s, l, l->images_per_block, l->rows_per_block);
-            thread_pool_run(call->pool, private_task, &job, l->chunks);
-            thread_pool_run(call->pool, add_task, &job, l->column_tiles);
-        } else {
-            job.in_panel = job.sums + aligned(l->tile_floats) * thread_pool_size(call->pool);
-            job.out_panel = job.in_panel + in_panel_floats(s, l, s->batch, s->out_height);
-            thread_pool_run(call->pool, shared_pack_task, &job, s->batch);
-            thread_pool_run(call->pool, shared_task, &job, l->column_tiles);
-        }
+    if (l->chunks) {
+        job.in_panel = job.sums + aligned(l->gradient_floats * s->groups * l->chunks);
+        job.worker_floats =
+            in_panel_floats(s, l, l->images_per_block, l->rows_per_block) + out_panel_floats(s, l, l->images_per_block, l->rows_per_block);
+        thread_pool_run(call->pool, private_task, &job, l->chunks * l->spans);
+        thread_pool_run(call->pool, add_task, &job, s->groups * l->column_tiles);
+        return;
+    }
+    job.in_panel = job.sums + aligned(l->tile_floats) * thread_pool_size(call->pool);
+    job.out_panel = job.in_panel + in_panel_floats(s, l, s->batch, s->out_height);
+    for (job.group = 0; job.group < s->groups; job.group++) {
+        thread_pool_run(call->pool, shared_pack_task, &job, s->batch);
+        thread_pool_run(call->pool, shared_task, &job, l->column_tiles);
+    }
 }
 
 /* ---- entry ---- */

@@ -9,12 +9,13 @@
  * where spread() gives every lane member j of its own group: a permutation of one vector, or where g >= VEC_WIDTH a broadcast
  * of one float from memory.
  *
- * A spread input serves all outputs whose windows it lies in. A tile is TILE_ROWS x TILE_COLUMNS pixels of one vector of channels; for
+ * A spread input serves all outputs whose windows it lies in. A tile is TILE_ROWS x 8, 7 or 4 pixels of one vector of channels; for
  * each of its input rows and each member, at most six weights are loaded (three of each output row that the input row
- * belongs to), then each spread input goes into up to six sums. Stride 1, AVX-512: 2 x 7 sums + 6 weights + permutation + input =
- * 22 of 32 registers, 4 x 9 = 36 spreads for 126 FMAs. Where permutations share a port with one of the two FMA units (Intel),
- * (126 + 36) / 2 = 81 cycles against 63 is the bound, 78 % of the peak; with broadcasts it is 100 %. Stride 2: 5 x 15 spreads
- * for as many FMAs, 63 %. 7 columns divide the maps of 56, 28, 14 and 7. AVX2 has 16 registers: 2 x 4 sums + 6 + 1 + 1.
+ * belongs to), then each spread input goes into up to six sums. Stride 1, AVX-512: 2 x 8 sums + 6 weights + permutation + input =
+ * 24 of 32 registers, 4 x 10 = 40 spreads for 144 FMAs. Where permutations share a port with one of the two FMA units (Intel),
+ * (144 + 40) / 2 = 92 cycles against 72 is the bound, 78 % of the peak; with broadcasts it is 100 %. Stride 2: 5 x 17 spreads
+ * for as many FMAs, 63 %. 8 columns divide the maps that come of images of 128 or 256 pixels, 7 those of 224. AVX2 has 16 registers:
+ * 2 x 4 sums + 6 + 1 + 1.
  *
  * Tiles at the left and right edge have code of their own, which neither reads nor multiplies padding. Weights of a task
  * (BLOCK_BYTES) stay in L1. Where a group fills vectors, each line of its inputs is read VEC_WIDTH times and more; in a map whose
@@ -28,13 +29,13 @@
 
 enum {
     TILE_ROWS = 2,
-    TILE_COLUMNS = VEC_REGISTERS == 32 ? 7 : 4,
+    TILE_COLUMNS = VEC_REGISTERS == 32 ? 8 : 4, /* at most */
     TAPS = 9,
     BLOCK_BYTES = 20 * 1024, /* of weights: they stay in L1 beside a tile's inputs */
     TASKS_PER_THREAD = 8,
     LINE_FLOATS = 16,
     ALIAS_FLOATS = 512, /* pixels at such distances share two of L1's sets */
-    SPLIT_PAIRS = 3, /* pairs of rows a thread: with fewer, threads share channels */
+    SPLIT_PAIRS = 3,    /* pairs of rows a thread: with fewer, threads share channels */
     MAX_STRIDE = 2,
     MAX_IN_ROWS = (TILE_ROWS - 1) * MAX_STRIDE + 3,
     MAX_IN_COLUMNS = (TILE_COLUMNS - 1) * MAX_STRIDE + 3
@@ -69,13 +70,34 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
                         *out++ = weight[((int64_t)o * group + member) * TAPS + ky * 3 + kx] * scale[o];
 }
 
+/* Columns for which there is code. */
+#if KERNEL_ISA_AVX512 || KERNEL_ISA_NEON
+static const int tile_columns[] = {8, 7, 4};
+#else
+static const int tile_columns[] = {4};
+#endif
+
+enum { TILE_WIDTHS = sizeof tile_columns / sizeof *tile_columns };
+
+/* Index of the columns with which rows of the map take the fewest columns of inputs, those of neighbouring tiles and of pixels that do
+ * not exist among them. */
+static int choose_columns(int width)
+{
+    int best = 0;
+
+    for (int i = 1; i < TILE_WIDTHS; i++)
+        if (divide_up(width, tile_columns[i]) * (tile_columns[i] + 2) < divide_up(width, tile_columns[best]) * (tile_columns[best] + 2))
+            best = i;
+    return best;
+}
+
 /* FMAs at two a cycle, padding included, and spreads of permutations at the cost of an FMA; 2500 cycles a microsecond. */
 static double cost(const struct conv_shape *s, int threads)
 {
-    int group = s->in_channels / s->groups;
-    double tiles = (double)s->batch * divide_up(s->out_height, TILE_ROWS) * divide_up(s->out_width, TILE_COLUMNS);
-    double fmas = TILE_ROWS * TILE_COLUMNS * TAPS;
-    double spreads = ((TILE_ROWS - 1) * s->stride + 3) * ((TILE_COLUMNS - 1) * s->stride + 3);
+    int group = s->in_channels / s->groups, columns = tile_columns[choose_columns(s->out_width)];
+    double tiles = (double)s->batch * divide_up(s->out_height, TILE_ROWS) * divide_up(s->out_width, columns);
+    double fmas = TILE_ROWS * columns * TAPS;
+    double spreads = ((TILE_ROWS - 1) * s->stride + 3) * ((columns - 1) * s->stride + 3);
 
     if (group >= VEC_WIDTH && VEC_REGISTERS == 32) /* with 16 registers the broadcasts are what fills the load ports */
         spreads = 0.0;
@@ -103,18 +125,20 @@ struct tile {
 enum edges { INSIDE = 0, LEFT_OUTSIDE = 1, RIGHT_OUTSIDE = 2 };
 
 /* All but `t` are constants at every call. */
-ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int stride, const bool permute, const int edges)
+ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int columns, const int stride, const bool permute, const int edges)
 {
     vec sum[TILE_ROWS][TILE_COLUMNS];
-    const int in_rows = (rows - 1) * stride + 3, in_columns = (TILE_COLUMNS - 1) * stride + 3;
+    const int in_rows = (rows - 1) * stride + 3, in_columns = (columns - 1) * stride + 3;
     const int group = t->group;
     const int64_t pixel_stride = t->pixel_stride;
 
     UNROLL(2)
     for (int row = 0; row < rows; row++) {
-        UNROLL(7)
-        for (int column = 0; column < TILE_COLUMNS; column++)
+        UNROLL(8)
+        for (int column = 0; column < columns; column++) {
             sum[row][column] = t->bias;
+            vec_fetch_to_store(t->out + ((int64_t)row * t->out_width + column) * t->out_stride);
+        }
     }
     UNROLL(5)
     for (int r = 0; r < in_rows; r++) {
@@ -135,7 +159,7 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int stri
                 for (int kx = 0; kx < 3; kx++)
                     w[row][kx] = vec_load(t->weight + ((ky * group + member) * 3 + kx) * VEC_WIDTH);
             }
-            UNROLL(15)
+            UNROLL(17)
             for (int c = 0; c < in_columns; c++) {
                 if ((c == 0 && (edges & LEFT_OUTSIDE)) || (c == in_columns - 1 && (edges & RIGHT_OUTSIDE)))
                     continue;
@@ -148,7 +172,7 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int stri
                         continue;
                     UNROLL(3)
                     for (int kx = 0; kx < 3; kx++)
-                        if (c >= kx && (c - kx) % stride == 0 && (c - kx) / stride < TILE_COLUMNS)
+                        if (c >= kx && (c - kx) % stride == 0 && (c - kx) / stride < columns)
                             sum[row][(c - kx) / stride] = vec_fma(x, w[row][kx], sum[row][(c - kx) / stride]);
                 }
             }
@@ -158,8 +182,8 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int stri
     vec floor = t->relu ? vec_zero() : vec_all(-__builtin_inff());
     UNROLL(2)
     for (int row = 0; row < rows; row++) {
-        UNROLL(7)
-        for (int column = 0; column < TILE_COLUMNS; column++) {
+        UNROLL(8)
+        for (int column = 0; column < columns; column++) {
             if (column >= t->columns)
                 break;
             int64_t pixel = (int64_t)row * t->out_width + column;
@@ -173,37 +197,54 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int stri
 
 typedef void tile_function(const struct tile *tile);
 
-#define TILE_EDGES(rows, stride, edges)                                                                                                    \
-    static void broadcast_##rows##_##stride##_##edges(const struct tile *t)                                                                \
+#define TILE_EDGES(rows, columns, stride, edges)                                                                                           \
+    static void broadcast_##rows##_##columns##_##stride##_##edges(const struct tile *t)                                                    \
     {                                                                                                                                      \
-        tile_run(t, rows, stride, false, edges);                                                                                           \
+        tile_run(t, rows, columns, stride, false, edges);                                                                                  \
     }                                                                                                                                      \
-    static void permute_##rows##_##stride##_##edges(const struct tile *t)                                                                  \
+    static void permute_##rows##_##columns##_##stride##_##edges(const struct tile *t)                                                      \
     {                                                                                                                                      \
-        tile_run(t, rows, stride, true, edges);                                                                                            \
+        tile_run(t, rows, columns, stride, true, edges);                                                                                   \
     }
-#define TILE(rows, stride)                                                                                                                 \
-    TILE_EDGES(rows, stride, 0)                                                                                                            \
-    TILE_EDGES(rows, stride, 1)                                                                                                            \
-    TILE_EDGES(rows, stride, 2)                                                                                                            \
-    TILE_EDGES(rows, stride, 3)
-TILE(1, 1)
-TILE(1, 2)
-TILE(2, 1)
-TILE(2, 2)
+#define TILE_STRIDE(rows, columns, stride)                                                                                                 \
+    TILE_EDGES(rows, columns, stride, 0)                                                                                                   \
+    TILE_EDGES(rows, columns, stride, 1)                                                                                                   \
+    TILE_EDGES(rows, columns, stride, 2)                                                                                                   \
+    TILE_EDGES(rows, columns, stride, 3)
+#define TILES(columns)                                                                                                                     \
+    TILE_STRIDE(1, columns, 1)                                                                                                             \
+    TILE_STRIDE(1, columns, 2)                                                                                                             \
+    TILE_STRIDE(2, columns, 1)                                                                                                             \
+    TILE_STRIDE(2, columns, 2)
 
 #define EDGES(name)                                                                                                                        \
     {                                                                                                                                      \
         name##_0, name##_1, name##_2, name##_3                                                                                             \
     }
-static tile_function *const tile_functions[2][TILE_ROWS][MAX_STRIDE][4] = {
-    {{EDGES(broadcast_1_1), EDGES(broadcast_1_2)}, {EDGES(broadcast_2_1), EDGES(broadcast_2_2)}},
-    {{EDGES(permute_1_1), EDGES(permute_1_2)}, {EDGES(permute_2_1), EDGES(permute_2_2)}},
-};
+/* By rows, stride and edges. */
+#define TABLE(name, columns)                                                                                                               \
+    {                                                                                                                                      \
+        {EDGES(name##_1_##columns##_1), EDGES(name##_1_##columns##_2)},                                                                    \
+        {                                                                                                                                  \
+            EDGES(name##_2_##columns##_1), EDGES(name##_2_##columns##_2)                                                                   \
+        }                                                                                                                                  \
+    }
+typedef tile_function *const tile_table[TILE_ROWS][MAX_STRIDE][4];
+
+TILES(4)
+#if KERNEL_ISA_AVX512 || KERNEL_ISA_NEON
+TILES(7)
+TILES(8)
+static const tile_table tile_functions[2][TILE_WIDTHS] = {{TABLE(broadcast, 8), TABLE(broadcast, 7), TABLE(broadcast, 4)},
+                                                          {TABLE(permute, 8), TABLE(permute, 7), TABLE(permute, 4)}};
+#else
+static const tile_table tile_functions[2][TILE_WIDTHS] = {{TABLE(broadcast, 4)}, {TABLE(permute, 4)}};
+#endif
 
 struct grouped_job {
     const struct conv_call *call;
-    int channels; /* of a block: whole vectors and whole groups */
+    int width, columns; /* of a tile: which of tile_columns, and these */
+    int channels;       /* of a block: whole vectors and whole groups */
     int blocks;
     int strip_rows, strips; /* of an image */
     int prefetch_floats;    /* of the next block's weights, for each tile and vector of channels */
@@ -260,14 +301,14 @@ static void run_tile(const struct grouped_job *job, int first_channel, int image
         .residual_stride = call->residual.pixel_stride,
         .out_stride = call->out.pixel_stride,
         .out_width = s->out_width,
-        .columns = smaller(s->out_width - x, TILE_COLUMNS),
+        .columns = smaller(s->out_width - x, job->columns),
         .relu = call->relu,
     };
     struct tile of_panel = t;
-    int in_columns = (TILE_COLUMNS - 1) * s->stride + 3, edges = edges_of(&t, in_columns);
+    int in_columns = (job->columns - 1) * s->stride + 3, edges = edges_of(&t, in_columns);
     bool aliased = !permute && map->pixel_stride % ALIAS_FLOATS == 0, copy = aliased || edges < 0;
     struct tile *tile = copy ? &of_panel : &t;
-    tile_function *function = tile_functions[permute][rows - 1][s->stride - 1][edges < 0 ? INSIDE : edges];
+    tile_function *function = tile_functions[permute][job->width][rows - 1][s->stride - 1][edges < 0 ? INSIDE : edges];
 
     of_panel.in = panel;
     of_panel.pixel_stride = unit;
@@ -307,7 +348,7 @@ static void grouped_task(void *context, int task, int worker)
         (const float *)job->call->packed + (int64_t)(first_channel + job->channels) * TAPS * (s->in_channels / s->groups);
 
     for (int y = first_row; y < last_row; y += TILE_ROWS)
-        for (int x = 0; x < s->out_width; x += TILE_COLUMNS, tiles++)
+        for (int x = 0; x < s->out_width; x += job->columns, tiles++)
             run_tile(job, first_channel, image, y, smaller(last_row - y, TILE_ROWS), x,
                      prefetch + (int64_t)tiles * job->channels / VEC_WIDTH * job->prefetch_floats, panel);
 }
@@ -317,8 +358,9 @@ static void run(const struct conv_call *call)
     const struct conv_shape *s = call->shape;
     int unit = unit_channels(s), units = s->out_channels / unit;
     int unit_bytes = TAPS * (s->in_channels / s->groups) * unit * (int)sizeof(float);
-    struct grouped_job job = {.call = call};
+    struct grouped_job job = {.call = call, .width = choose_columns(s->out_width)};
 
+    job.columns = tile_columns[job.width];
     job.blocks = divide_up(units, BLOCK_BYTES < unit_bytes ? 1 : BLOCK_BYTES / unit_bytes);
     job.channels = divide_up(units, job.blocks) * unit;
     job.blocks = divide_up(units * unit, job.channels);
@@ -328,7 +370,7 @@ static void run(const struct conv_call *call)
         wanted = threads;
     job.strip_rows = divide_up(pairs, smaller(wanted, pairs)) * TILE_ROWS;
     job.strips = divide_up(s->out_height, job.strip_rows);
-    int tiles = divide_up(job.strip_rows, TILE_ROWS) * divide_up(s->out_width, TILE_COLUMNS);
+    int tiles = divide_up(job.strip_rows, TILE_ROWS) * divide_up(s->out_width, job.columns);
     job.prefetch_floats = divide_up(unit_bytes / (unit / VEC_WIDTH), tiles * LINE_FLOATS * (int)sizeof(float)) * LINE_FLOATS;
     thread_pool_run(call->pool, grouped_task, &job, job.blocks * s->batch * job.strips);
 }
