@@ -1,6 +1,7 @@
 /* bench_conv.c - times every convolution kernel of an instruction set on the layers of the networks, side by side.
  *
  *     bench_conv [--model NAME]... [--isa NAME] [--threads N] [--batch N] [--size HxW] [--kernel PART] [--layer PART]
+ *                [--weight-gradient]
  *
  * Without --model: all networks of the zoo. Layers of one shape are timed once; "uses" says how many there are. --kernel and
  * --layer keep those whose name, or whose printed shape, contains PART.
@@ -11,6 +12,7 @@
  */
 #include "cpu/conv.h"
 #include "cpu/peak.h"
+#include "cpu/training.h"
 #include "net/network.h"
 
 #include <getopt.h>
@@ -34,6 +36,7 @@ struct options {
     enum isa isa;
     int threads, batch, height, width;
     const char *kernel, *layer;
+    bool weight_gradient;
 };
 
 struct layer {
@@ -132,37 +135,19 @@ static void describe(const struct conv_shape *s, char *text, size_t size)
              s->groups);
 }
 
-/* Best and median seconds of a run. */
-static void measure(const struct conv_kernel *kernel, const struct conv_shape *s, struct thread_pool *pool, double *best, double *median)
+struct times {
+    double best, median; /* seconds of a run */
+};
+
+/* Runs `run` with 0, 1, 2, ... until enough is known. */
+static struct times time_runs(void (*run)(void *context, int index), void *context)
 {
-    size_t packed_bytes = kernel->packed_bytes(s);
-    int64_t in_pixels = (int64_t)s->batch * s->in_height * s->in_width, out_pixels = (int64_t)s->batch * s->out_height * s->out_width;
-    int copies = (int)((size_t)COLD_BYTES / (packed_bytes + 1)) + 1;
-    struct conv_call call = {.shape = s, .relu = true, .pool = pool};
-    void *packed[MAX_COPIES];
-    double times[4096];
+    static double times[4096];
     int runs = 0;
 
-    if (copies > MAX_COPIES)
-        copies = MAX_COPIES;
-    float *weight = random_floats((int64_t)s->out_channels * (s->in_channels / s->groups) * s->kernel * s->kernel);
-    float *scale = random_floats(s->out_channels), *bias = random_floats(s->out_channels);
-    for (int i = 0; i < copies; i++) {
-        packed[i] = allocate(packed_bytes);
-        if (i == 0)
-            kernel->pack(s, weight, scale, packed[0]);
-        else
-            memcpy(packed[i], packed[0], packed_bytes);
-    }
-    for (int i = 0; i < s->source_count; i++)
-        call.sources[i] = (struct map_view){random_floats(in_pixels * s->source_channels[i]), s->source_channels[i]};
-    call.out = (struct map_view){random_floats(out_pixels * s->out_channels), s->out_channels};
-    call.bias = bias;
-    call.scratch = allocate(kernel->scratch_bytes(s, thread_pool_size(pool)));
     for (double begin = now(); runs < MIN_RUNS || (now() - begin < min_seconds && runs < 4096); runs++) {
-        call.packed = packed[runs % copies];
         double start = now();
-        kernel->run(&call);
+        run(context, runs);
         times[runs] = now() - start;
     }
     for (int i = 1; i < runs; i++) /* sorted by insertion */
@@ -171,48 +156,126 @@ static void measure(const struct conv_kernel *kernel, const struct conv_shape *s
             times[k] = times[k - 1];
             times[k - 1] = swap;
         }
-    *best = times[0];
-    *median = times[runs / 2];
-    for (int i = 0; i < copies; i++)
-        free(packed[i]);
+    return (struct times){times[0], times[runs / 2]};
+}
+
+struct conv_runs {
+    const struct conv_kernel *kernel;
+    struct conv_call call;
+    void *packed[MAX_COPIES];
+    int copies;
+};
+
+static void run_conv(void *context, int index)
+{
+    struct conv_runs *runs = context;
+    runs->call.packed = runs->packed[index % runs->copies];
+    runs->kernel->run(&runs->call);
+}
+
+static struct times measure(const struct conv_kernel *kernel, const struct conv_shape *s, struct thread_pool *pool)
+{
+    size_t packed_bytes = kernel->packed_bytes(s);
+    int64_t in_pixels = (int64_t)s->batch * s->in_height * s->in_width, out_pixels = (int64_t)s->batch * s->out_height * s->out_width;
+    struct conv_runs runs = {
+        .kernel = kernel, .call = {.shape = s, .relu = true, .pool = pool}, .copies = (int)((size_t)COLD_BYTES / (packed_bytes + 1)) + 1};
+    struct conv_call *call = &runs.call;
+
+    if (runs.copies > MAX_COPIES)
+        runs.copies = MAX_COPIES;
+    float *weight = random_floats((int64_t)s->out_channels * (s->in_channels / s->groups) * s->kernel * s->kernel);
+    float *scale = random_floats(s->out_channels), *bias = random_floats(s->out_channels);
+    for (int i = 0; i < runs.copies; i++) {
+        runs.packed[i] = allocate(packed_bytes);
+        if (i == 0)
+            kernel->pack(s, weight, scale, runs.packed[0]);
+        else
+            memcpy(runs.packed[i], runs.packed[0], packed_bytes);
+    }
     for (int i = 0; i < s->source_count; i++)
-        free(call.sources[i].data);
-    free(call.out.data);
-    free(call.scratch);
+        call->sources[i] = (struct map_view){random_floats(in_pixels * s->source_channels[i]), s->source_channels[i]};
+    call->out = (struct map_view){random_floats(out_pixels * s->out_channels), s->out_channels};
+    call->bias = bias;
+    call->scratch = allocate(kernel->scratch_bytes(s, thread_pool_size(pool)));
+    struct times times = time_runs(run_conv, &runs);
+    for (int i = 0; i < runs.copies; i++)
+        free(runs.packed[i]);
+    for (int i = 0; i < s->source_count; i++)
+        free(call->sources[i].data);
+    free(call->out.data);
+    free(call->scratch);
     free(weight);
     free(scale);
     free(bias);
+    return times;
+}
+
+struct gradient_runs {
+    const struct training_kernels *kernels;
+    struct conv_weight_gradient_call call;
+};
+
+static void run_gradient(void *context, int index)
+{
+    const struct gradient_runs *runs = context;
+    (void)index;
+    runs->kernels->conv_weight_gradient(&runs->call);
+}
+
+static struct times measure_weight_gradient(const struct training_kernels *kernels, const struct conv_shape *s, struct thread_pool *pool)
+{
+    int64_t in_pixels = (int64_t)s->batch * s->in_height * s->in_width, out_pixels = (int64_t)s->batch * s->out_height * s->out_width;
+    struct gradient_runs runs = {kernels, {.shape = s, .pool = pool}};
+    struct conv_weight_gradient_call *call = &runs.call;
+
+    call->in = (struct map_view){random_floats(in_pixels * s->in_channels), s->in_channels};
+    call->out_gradient = (struct map_view){random_floats(out_pixels * s->out_channels), s->out_channels};
+    call->weight_gradient = random_floats((int64_t)s->out_channels * (s->in_channels / s->groups) * s->kernel * s->kernel);
+    call->scratch = allocate(kernels->conv_weight_gradient_scratch_bytes(s, thread_pool_size(pool)));
+    struct times times = time_runs(run_gradient, &runs);
+    free(call->in.data);
+    free(call->out_gradient.data);
+    free(call->weight_gradient);
+    free(call->scratch);
+    return times;
+}
+
+static void print_line(const struct layer *layer, const char *name, const char *kernel, struct times times, double model_ms, double peak)
+{
+    const struct conv_shape *s = &layer->shape;
+    double flops =
+        2.0 * s->batch * s->out_height * s->out_width * (double)s->out_channels * (s->in_channels / s->groups) * s->kernel * s->kernel;
+
+    printf("%-32s %4d  %-22s %9.3f %9.3f %9.3f %8.1f %6.0f %%\n", name, layer->uses, kernel, times.median * 1e3, times.best * 1e3, model_ms,
+           flops / times.median * 1e-9, 100.0 * flops / times.median * 1e-9 / peak);
+    fflush(stdout);
 }
 
 static void report(const struct layer *layer, const struct options *o, struct thread_pool *pool, double peak)
 {
     const struct conv_shape *s = &layer->shape;
-    double flops =
-        2.0 * s->batch * s->out_height * s->out_width * (double)s->out_channels * (s->in_channels / s->groups) * s->kernel * s->kernel;
     char name[96];
     int count;
 
     describe(s, name, sizeof name);
     if (o->layer && !strstr(name, o->layer))
         return;
-    const struct conv_kernel *const *kernels = conv_kernels(o->isa, &count);
-    for (int i = 0; i < count - 1; i++) { /* the last is the reference */
-        if (!kernels[i]->supports(s) || (o->kernel && !strstr(kernels[i]->name, o->kernel)))
-            continue;
-        double best, median;
-        measure(kernels[i], s, pool, &best, &median);
-        printf("%-32s %4d  %-22s %9.3f %9.3f %9.3f %8.1f %6.0f %%\n", name, layer->uses, kernels[i]->name, median * 1e3, best * 1e3,
-               kernels[i]->cost(s, o->threads) * 1e-3, flops / median * 1e-9, 100.0 * flops / median * 1e-9 / peak);
-        fflush(stdout);
+    if (o->weight_gradient) {
+        print_line(layer, name, "weight gradient", measure_weight_gradient(training_kernels(o->isa), s, pool), 0.0, peak);
+        return;
     }
+    const struct conv_kernel *const *kernels = conv_kernels(o->isa, &count);
+    for (int i = 0; i < count - 1; i++) /* the last is the reference */
+        if (kernels[i]->supports(s) && (!o->kernel || strstr(kernels[i]->name, o->kernel)))
+            print_line(layer, name, kernels[i]->name, measure(kernels[i], s, pool), kernels[i]->cost(s, o->threads) * 1e-3, peak);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option names[] = {{"model", required_argument, NULL, 'm'},   {"isa", required_argument, NULL, 'i'},
-                                          {"threads", required_argument, NULL, 't'}, {"batch", required_argument, NULL, 'b'},
-                                          {"size", required_argument, NULL, 's'},    {"kernel", required_argument, NULL, 'k'},
-                                          {"layer", required_argument, NULL, 'l'},   {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"model", required_argument, NULL, 'm'}, {"isa", required_argument, NULL, 'i'},       {"threads", required_argument, NULL, 't'},
+        {"batch", required_argument, NULL, 'b'}, {"size", required_argument, NULL, 's'},      {"kernel", required_argument, NULL, 'k'},
+        {"layer", required_argument, NULL, 'l'}, {"weight-gradient", no_argument, NULL, 'w'}, {NULL, 0, NULL, 0}};
     static struct layer layers[MAX_LAYERS];
     struct options o = {.threads = 1, .batch = 1, .height = 224, .width = 224};
     const char *models[64];
@@ -234,10 +297,13 @@ int main(int argc, char **argv)
             o.kernel = optarg;
         else if (option == 'l')
             o.layer = optarg;
+        else if (option == 'w')
+            o.weight_gradient = true;
         else {
             fprintf(
                 stderr,
-                "usage: bench_conv [--model NAME]... [--isa NAME] [--threads N] [--batch N] [--size HxW] [--kernel PART] [--layer PART]\n");
+                "usage: bench_conv [--model NAME]... [--isa NAME] [--threads N] [--batch N] [--size HxW] [--kernel PART] [--layer PART] "
+                "[--weight-gradient]\n");
             return 2;
         }
     }

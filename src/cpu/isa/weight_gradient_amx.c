@@ -15,6 +15,7 @@
 
 #if KERNEL_ISA_AVX512 && DLA_HAVE_AMX
 
+#include "cpu/isa/lines_ahead.h"
 #include "cpu/isa/sizes.h"
 #include "cpu/isa/training_isa.h"
 
@@ -43,24 +44,37 @@ static bool supports(const struct conv_shape *s)
            && (int64_t)s->in_channels * s->out_channels >= LEAST_WEIGHTS;
 }
 
+/* How long all tasks take, in cycles for each 64 pixels, by times of an Emerald Rapids core: of products, of an output's digits, of an
+ * input's. */
+static double cycles_of(const struct gradient_job *job, int threads)
+{
+    const double product_cycles = 0.375, left_cycles = 44.0, right_cycles = 32.0;
+    double outputs = job->most_left * TILE_ROWS, inputs = job->most_right * COLUMNS;
+    return divide_up(job->left_parts * job->right_parts, threads)
+           * (outputs * inputs * product_cycles + outputs * left_cycles + inputs * right_cycles);
+}
+
+/* Cut as it takes the least time: into few tasks, each of which writes digits, but as many for each thread. */
 static struct gradient_job job_of(const struct conv_shape *s, int threads)
 {
-    struct gradient_job job = {
-        .pixels = (int64_t)s->batch * s->out_height * s->out_width,
-        .left_tiles = divide_up(s->out_channels, TILE_ROWS),
-        .right_groups = divide_up(s->in_channels, COLUMNS),
-    };
+    struct gradient_job best = {0}, job = {
+                                        .pixels = (int64_t)s->batch * s->out_height * s->out_width,
+                                        .left_tiles = divide_up(s->out_channels, TILE_ROWS),
+                                        .right_groups = divide_up(s->in_channels, COLUMNS),
+                                    };
+    int left = divide_up(job.left_tiles * TILE_ROWS, MOST_OUTPUTS), right = divide_up(job.right_groups * COLUMNS, MOST_INPUTS);
 
-    job.right_parts = divide_up(job.right_groups * COLUMNS, MOST_INPUTS);
-    job.left_parts = divide_up(job.left_tiles * TILE_ROWS, MOST_OUTPUTS);
-    if (job.left_parts * job.right_parts < threads)
-        job.left_parts = smaller(divide_up(threads, job.right_parts), job.left_tiles);
-    job.most_left = divide_up(job.left_tiles, job.left_parts);
-    job.most_right = divide_up(job.right_groups, job.right_parts);
-    job.worker_bytes = (int64_t)job.most_left * BLOCKS * LEFT_BYTES + (int64_t)job.most_right * HALVES * BLOCKS * RIGHT_BYTES
-                       + 2 * TILE_SUMS * (int64_t)sizeof(int32_t)
-                       + (job.most_left * TILE_ROWS + job.most_right * COLUMNS) * (int64_t)sizeof(int32_t);
-    return job;
+    for (job.left_parts = left; job.left_parts < left + threads && job.left_parts <= job.left_tiles; job.left_parts++)
+        for (job.right_parts = right; job.right_parts < right + threads && job.right_parts <= job.right_groups; job.right_parts++) {
+            job.most_left = divide_up(job.left_tiles, job.left_parts);
+            job.most_right = divide_up(job.right_groups, job.right_parts);
+            if (best.left_parts == 0 || cycles_of(&job, threads) < cycles_of(&best, threads))
+                best = job;
+        }
+    best.worker_bytes = (int64_t)best.most_left * BLOCKS * LEFT_BYTES + (int64_t)best.most_right * HALVES * BLOCKS * RIGHT_BYTES
+                        + 2 * TILE_SUMS * (int64_t)sizeof(int32_t)
+                        + (best.most_left * TILE_ROWS + best.most_right * COLUMNS) * (int64_t)sizeof(int32_t);
+    return best;
 }
 
 /* ---- panels ------------------------------------------------------------------------------------------------------------ */
@@ -71,6 +85,15 @@ struct columns {
     int64_t stride;
     int count, channels;
 };
+
+static struct columns columns_of(const struct gradient_job *job, const struct map_view *map, int64_t pixel, int channel, int channels)
+{
+    int64_t left = job->pixels - pixel;
+    return (struct columns){.map = map->data + pixel * map->pixel_stride + channel,
+                            .stride = map->pixel_stride,
+                            .count = left < CHUNK ? (int)left : CHUNK,
+                            .channels = channels};
+}
 
 /* largest: (channels, rounded up to whole vectors) bits of the largest values. */
 static void find_largest(const struct columns *c, int32_t *largest)
@@ -152,7 +175,22 @@ static void add_rows(struct pending *p, int rows)
     }
 }
 
-USES_TILES static void multiply_block(const char *left, const char *right, int32_t *sums, struct pending *pending)
+/* The next chunk's outputs and inputs, fetched a few lines with each block. */
+struct next_chunk {
+    struct lines_ahead left, right;
+};
+
+/* None behind the last chunk, and none of a single image, which is in the caches already. */
+static struct lines_ahead lines_of(const struct gradient_job *job, const struct map_view *map, int64_t pixel, int channel, int channels,
+                                   int times)
+{
+    if (pixel >= job->pixels || job->call->shape->batch == 1)
+        return (struct lines_ahead){.left = 0};
+    struct columns c = columns_of(job, map, pixel, channel, channels);
+    return lines_ahead_of(c.map, c.stride, c.channels, c.count, times);
+}
+
+USES_TILES static void multiply_block(const char *left, const char *right, int32_t *sums, struct pending *pending, struct next_chunk *next)
 {
     struct ahead nothing = {.next = left, .end = left};
 
@@ -161,6 +199,8 @@ USES_TILES static void multiply_block(const char *left, const char *right, int32
         for (int block = 0; block < BLOCKS; block++, right += RIGHT_BYTES) {
             multiply_digits(left + block * LEFT_BYTES, TILE_BYTES, ROW_BYTES, right, &nothing);
             add_rows(pending, TILE_ROWS / (HALVES * BLOCKS));
+            fetch_lines(&next->left);
+            fetch_lines(&next->right);
         }
         store_sums(sums, half);
     }
@@ -180,14 +220,16 @@ static void gradient_task(void *context, int task, int worker)
     char *right_panel = left_panel + (int64_t)job->most_left * BLOCKS * LEFT_BYTES;
     int32_t *sums = (int32_t *)(void *)(right_panel + (int64_t)job->most_right * HALVES * BLOCKS * RIGHT_BYTES);
     int32_t *left_largest = sums + 2 * TILE_SUMS, *right_largest = left_largest + job->most_left * TILE_ROWS;
+    int blocks = divide_up(outputs, TILE_ROWS) * divide_up(inputs, COLUMNS) * HALVES * BLOCKS;
     struct pending pending = {0};
 
     begin_tiles(TILE_ROWS);
     for (int64_t pixel = 0; pixel < job->pixels; pixel += CHUNK) {
-        int count = job->pixels - pixel < CHUNK ? (int)(job->pixels - pixel) : CHUNK, turn = 0;
-        int64_t out_stride = call->out_gradient.pixel_stride, in_stride = call->in.pixel_stride;
-        struct columns left = {call->out_gradient.data + pixel * out_stride + first_output, out_stride, count, outputs};
-        struct columns right = {call->in.data + pixel * in_stride + first_input, in_stride, count, inputs};
+        struct columns left = columns_of(job, &call->out_gradient, pixel, first_output, outputs);
+        struct columns right = columns_of(job, &call->in, pixel, first_input, inputs);
+        struct next_chunk next = {.left = lines_of(job, &call->out_gradient, pixel + CHUNK, first_output, outputs, blocks),
+                                  .right = lines_of(job, &call->in, pixel + CHUNK, first_input, inputs, blocks)};
+        int turn = 0;
 
         find_largest(&left, left_largest);
         write_left(&left, left_largest, left_panel);
@@ -197,7 +239,7 @@ static void gradient_task(void *context, int task, int worker)
             for (int output = 0; output < outputs; output += TILE_ROWS, turn = !turn) {
                 int32_t *turn_sums = sums + turn * TILE_SUMS;
                 multiply_block(left_panel + output / TILE_ROWS * BLOCKS * LEFT_BYTES,
-                               right_panel + input / TILE_COLUMNS * BLOCKS * RIGHT_BYTES, turn_sums, &pending);
+                               right_panel + input / TILE_COLUMNS * BLOCKS * RIGHT_BYTES, turn_sums, &pending, &next);
                 pending = (struct pending){
                     .sums = turn_sums,
                     .left_largest = (const float *)(const void *)left_largest + output,

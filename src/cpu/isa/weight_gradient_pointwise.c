@@ -23,6 +23,7 @@
  * with one form for the first pair of the six pixels, the other for the second. The sums of x x' and g g' over all pixels are vectors of
  * channels, taken once. For the sake of rounding g is made as large as x: a power of two goes into the panels, and out of the sums.
  */
+#include "cpu/isa/lines_ahead.h"
 #include "cpu/isa/weight_gradient_isa.h"
 #include "cpu/isa/weight_gradient_tile.h"
 
@@ -87,31 +88,6 @@ static struct pointwise_gradient_job job_of(const struct conv_shape *s, int thre
 size_t ISA_NAME(pointwise_gradient_scratch_bytes)(const struct conv_shape *s, int threads)
 {
     return (size_t)(job_of(s, threads).worker_floats * threads) * sizeof(float);
-}
-
-/* Lines of the next block, as they follow one another in memory, pixel by pixel. */
-struct ahead {
-    const float *pixel;
-    int64_t stride;
-    int lines, line; /* of a pixel, and the next one */
-    int64_t count, done;
-};
-
-static struct ahead ahead_of(const float *at, int64_t stride, int channels, int64_t pixels)
-{
-    int lines = divide_up(channels, LINE_FLOATS);
-    return (struct ahead){.pixel = at, .stride = stride, .lines = lines, .count = lines * pixels};
-}
-
-static void fetch(struct ahead *ahead, int64_t until)
-{
-    for (; ahead->done < until; ahead->done++) {
-        __builtin_prefetch(ahead->pixel + ahead->line * LINE_FLOATS, 0, 2);
-        if (++ahead->line == ahead->lines) {
-            ahead->line = 0;
-            ahead->pixel += ahead->stride;
-        }
-    }
 }
 
 /* Inputs of a block to panels (row tile)(pixel)(MR_WIDE): a line of the map, which has two or more row tiles, is read once. */
@@ -263,10 +239,10 @@ static void pointwise_task(void *context, int task, int worker)
     memset(sums, 0, (size_t)(rows * columns * tile_floats + rows * MR_WIDE + columns * BLOCK) * sizeof(float));
     for (int64_t pixel = 0; pixel < job->pixels; pixel += PIXELS) {
         int64_t count = job->pixels - pixel < PIXELS ? job->pixels - pixel : PIXELS, next = pixel + count;
-        int64_t next_count = job->pixels - next < PIXELS ? job->pixels - next : PIXELS;
-        struct ahead next_in = ahead_of(in + next * in_stride, in_stride, rows * MR_WIDE, next_count),
-                     next_out = ahead_of(out + next * out_stride, out_stride, columns * BLOCK, next_count);
-        int64_t tiles = (int64_t)rows * columns, done = 0, groups = job->paired ? count / GROUP : 0;
+        int next_count = job->pixels - next < PIXELS ? (int)(job->pixels - next) : PIXELS;
+        struct lines_ahead next_in = lines_ahead_of(in + next * in_stride, in_stride, rows * MR_WIDE, next_count, rows * columns);
+        struct lines_ahead next_out = lines_ahead_of(out + next * out_stride, out_stride, columns * BLOCK, next_count, rows * columns);
+        int64_t groups = job->paired ? count / GROUP : 0;
 
         pack_inputs(in + pixel * in_stride, in_stride, count, rows, inputs);
         pack_panels(out + pixel * out_stride, out_stride, count, groups, columns, job->scale, panels);
@@ -283,9 +259,8 @@ static void pointwise_task(void *context, int task, int worker)
                                     .out_column = BLOCK,
                                     .in = tile_in + groups * GROUP * MR_WIDE,
                                     .out = tile_out + groups * GROUP * BLOCK};
-                done++;
-                fetch(&next_in, next_in.count * done / tiles);
-                fetch(&next_out, next_out.count * done / tiles);
+                fetch_lines(&next_in);
+                fetch_lines(&next_out);
                 if (groups > 0)
                     multiply_groups(tile_in, tile_out, groups, tile_sums);
                 if (rest.columns > 0)
