@@ -244,7 +244,10 @@ static __m512i largest_input(const struct conv_call *call, int64_t pixel, __m512
 {
     for (int source = 0; source < call->shape->source_count; source++) {
         const struct map_view *in = &call->sources[source];
-        largest = largest_of(in->data + pixel * in->pixel_stride, call->shape->source_channels[source], largest);
+        const float *x = in->data + pixel * in->pixel_stride;
+        for (int channel = 0; channel < call->shape->source_channels[source]; channel += VEC_WIDTH)
+            vec_fetch_ahead(x + channel);
+        largest = largest_of(x, call->shape->source_channels[source], largest);
     }
     return largest;
 }

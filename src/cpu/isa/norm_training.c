@@ -27,18 +27,11 @@ ALWAYS_INLINE void store(float *p, vec v, int lanes)
         vec_store_first(p, v, lanes);
 }
 
-/* Lines are asked for long before they are read: the processor's own prefetcher stops at the end of each 4 KB. */
-ALWAYS_INLINE void fetch_ahead(const float *p)
-{
-    enum { AHEAD = 8192 };
-    __builtin_prefetch((const void *)((uintptr_t)p + AHEAD));
-}
-
 /* m: the gradient where z > 0. Without a residual z follows from x, by the same operation as forward, and is not read. */
 ALWAYS_INLINE vec masked_gradient(const struct norm_run *run, int64_t p, int c, int lanes, vec x, bool relu, bool has_residual)
 {
     const float *out_gradient = run->out_gradient.data + p * run->out_gradient.stride + c;
-    fetch_ahead(out_gradient);
+    vec_fetch_ahead(out_gradient);
     vec gradient = load(out_gradient, lanes);
     if (!relu)
         return gradient;
@@ -57,7 +50,7 @@ ALWAYS_INLINE void terms_of(const struct norm_run *run, const struct sum_kind ki
                             vec *factor)
 {
     const float *in = run->in.data + p * run->in.stride + c;
-    fetch_ahead(in);
+    vec_fetch_ahead(in);
     vec x = load(in, lanes);
 
     *factor = x - center;
@@ -166,7 +159,7 @@ ALWAYS_INLINE void apply(const struct norm_run *run, bool relu, bool has_residua
         float *out = run->out.data + p * run->out.pixel_stride;
         for (int c = 0; c < run->channels; c += VEC_WIDTH) {
             int lanes = run->channels - c < VEC_WIDTH ? run->channels - c : VEC_WIDTH;
-            fetch_ahead(in + c);
+            vec_fetch_ahead(in + c);
             vec z = vec_fma(load(run->scale + c, lanes), load(in + c, lanes), load(run->shift + c, lanes));
             if (has_residual)
                 z += load(residual + c, lanes);
@@ -196,7 +189,7 @@ ALWAYS_INLINE void backward_apply(const struct norm_run *run, bool relu, bool ha
             run->residual_gradient.data ? run->residual_gradient.data + p * run->residual_gradient.pixel_stride : NULL;
         for (int c = 0; c < run->channels; c += VEC_WIDTH) {
             int lanes = run->channels - c < VEC_WIDTH ? run->channels - c : VEC_WIDTH;
-            fetch_ahead(in + c);
+            vec_fetch_ahead(in + c);
             vec x = load(in + c, lanes);
             vec m = masked_gradient(run, p, c, lanes, x, relu, has_residual);
             if (residual_gradient) {
