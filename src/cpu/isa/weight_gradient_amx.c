@@ -7,9 +7,10 @@
  * of 16 channels make a row of a right tile as they come; a left tile has the pixels of a channel beside each other and is the same
  * turned over.
  *
- * A task has some outputs and some inputs of the gradient, and all pixels. For each chunk it writes the digits of its channels to panels, which
- * stay in L2, and adds its products to the gradient. Chunks begin at the same pixels however tasks are cut, so the result is the same for
- * any number of threads.
+ * A task has some outputs and some inputs of the gradient, and a part of the pixels. For each chunk it writes the digits of its channels to
+ * panels, which stay in L2, and adds its products to the gradient of its part; parts are then added in order. They depend on the shape
+ * alone, and chunks begin at the same pixels however tasks are cut, so the result is the same for any number of threads. Fewer outputs or
+ * inputs a task would mean digits written more often; few tasks, that all wait for a thread whose core is busy with something else.
  */
 #include "cpu/isa/amx_digits.h"
 
@@ -26,6 +27,8 @@ enum {
     LEFT_BYTES = DIGITS * TILE_BYTES,
     MOST_OUTPUTS = 512, /* of a task */
     MOST_INPUTS = 512,
+    PIXEL_PARTS = 4,     /* where one task could have all outputs and inputs */
+    ADD_TASKS = 32,      /* of rows of the gradient, to which parts are added */
     LEAST_WEIGHTS = 4096 /* with fewer, writing the digits takes too much of the time */
 };
 
@@ -33,9 +36,11 @@ struct gradient_job {
     const struct conv_weight_gradient_call *call;
     int64_t pixels;
     int left_tiles, right_groups; /* of TILE_ROWS outputs and of COLUMNS inputs */
-    int left_parts, right_parts;
+    int pixel_parts, left_parts, right_parts;
     int most_left, most_right; /* of a task */
     int64_t worker_bytes;
+    int64_t weights;      /* of a part's gradient */
+    float *part_gradient; /* (pixel_parts, out_channels, in_channels), where there are several */
 };
 
 static bool supports(const struct conv_shape *s)
@@ -50,20 +55,22 @@ static double cycles_of(const struct gradient_job *job, int threads)
 {
     const double product_cycles = 0.375, left_cycles = 44.0, right_cycles = 32.0;
     double outputs = job->most_left * TILE_ROWS, inputs = job->most_right * COLUMNS;
-    return divide_up(job->left_parts * job->right_parts, threads)
+    return divide_up(job->pixel_parts * job->left_parts * job->right_parts, threads) / (double)job->pixel_parts
            * (outputs * inputs * product_cycles + outputs * left_cycles + inputs * right_cycles);
 }
 
 /* Cut as it takes the least time: into few tasks, each of which writes digits, but as many for each thread. */
 static struct gradient_job job_of(const struct conv_shape *s, int threads)
 {
-    struct gradient_job best = {0}, job = {
-                                        .pixels = (int64_t)s->batch * s->out_height * s->out_width,
-                                        .left_tiles = divide_up(s->out_channels, TILE_ROWS),
-                                        .right_groups = divide_up(s->in_channels, COLUMNS),
-                                    };
+    struct gradient_job job = {.pixels = (int64_t)s->batch * s->out_height * s->out_width,
+                               .left_tiles = divide_up(s->out_channels, TILE_ROWS),
+                               .right_groups = divide_up(s->in_channels, COLUMNS),
+                               .weights = (int64_t)s->out_channels * s->in_channels};
     int left = divide_up(job.left_tiles * TILE_ROWS, MOST_OUTPUTS), right = divide_up(job.right_groups * COLUMNS, MOST_INPUTS);
+    int chunks = (int)((job.pixels + CHUNK - 1) / CHUNK);
+    struct gradient_job best = {0};
 
+    job.pixel_parts = s->batch > 1 && left * right == 1 ? smaller(PIXEL_PARTS, chunks) : 1;
     for (job.left_parts = left; job.left_parts < left + threads && job.left_parts <= job.left_tiles; job.left_parts++)
         for (job.right_parts = right; job.right_parts < right + threads && job.right_parts <= job.right_groups; job.right_parts++) {
             job.most_left = divide_up(job.left_tiles, job.left_parts);
@@ -86,6 +93,14 @@ struct columns {
     int count, channels;
 };
 
+/* The first pixel of a part. */
+static int64_t part_pixel(const struct gradient_job *job, int part)
+{
+    int64_t pixel = (job->pixels + CHUNK - 1) / CHUNK * part / job->pixel_parts * CHUNK;
+    return pixel < job->pixels ? pixel : job->pixels;
+}
+
+/* Of the chunk that begins at `pixel`. */
 static struct columns columns_of(const struct gradient_job *job, const struct map_view *map, int64_t pixel, int channel, int channels)
 {
     int64_t left = job->pixels - pixel;
@@ -159,6 +174,7 @@ struct pending {
     float *gradient; /* (rows, columns), rows `stride` floats apart */
     int64_t stride;
     int rows, columns; /* rows: that are left */
+    bool first;        /* written instead of added */
 };
 
 static void add_rows(struct pending *p, int rows)
@@ -170,7 +186,8 @@ static void add_rows(struct pending *p, int rows)
         for (int first = 0; first < p->columns; first += VEC_WIDTH) {
             int lanes = smaller(p->columns - first, VEC_WIDTH);
             vec sum = sums_of_levels(p->sums + first) * (factor * vec_load(p->right_largest + first));
-            vec_store_first(p->gradient + first, vec_load_first(p->gradient + first, lanes) + sum, lanes);
+            vec before = p->first ? vec_zero() : vec_load_first(p->gradient + first, lanes);
+            vec_store_first(p->gradient + first, before + sum, lanes);
         }
     }
 }
@@ -180,11 +197,11 @@ struct next_chunk {
     struct lines_ahead left, right;
 };
 
-/* None behind the last chunk, and none of a single image, which is in the caches already. */
-static struct lines_ahead lines_of(const struct gradient_job *job, const struct map_view *map, int64_t pixel, int channel, int channels,
-                                   int times)
+/* Of the chunk at `pixel`; none at the end of the task's part, and none of a single image, which is in the caches already. */
+static struct lines_ahead lines_of(const struct gradient_job *job, const struct map_view *map, int64_t pixel, int64_t end, int channel,
+                                   int channels, int times)
 {
-    if (pixel >= job->pixels || job->call->shape->batch == 1)
+    if (pixel >= end || job->call->shape->batch == 1)
         return (struct lines_ahead){.left = 0};
     struct columns c = columns_of(job, map, pixel, channel, channels);
     return lines_ahead_of(c.map, c.stride, c.channels, c.count, times);
@@ -211,7 +228,9 @@ static void gradient_task(void *context, int task, int worker)
     const struct gradient_job *job = context;
     const struct conv_weight_gradient_call *call = job->call;
     const struct conv_shape *s = call->shape;
-    int left_part = task / job->right_parts, right_part = task % job->right_parts;
+    int left_part = task / job->right_parts % job->left_parts, right_part = task % job->right_parts;
+    int pixel_part = task / job->right_parts / job->left_parts;
+    int64_t first_pixel = part_pixel(job, pixel_part), end_pixel = part_pixel(job, pixel_part + 1);
     int first_output = job->left_tiles * left_part / job->left_parts * TILE_ROWS;
     int first_input = job->right_groups * right_part / job->right_parts * COLUMNS;
     int outputs = smaller(job->left_tiles * (left_part + 1) / job->left_parts * TILE_ROWS, s->out_channels) - first_output;
@@ -221,14 +240,15 @@ static void gradient_task(void *context, int task, int worker)
     int32_t *sums = (int32_t *)(void *)(right_panel + (int64_t)job->most_right * HALVES * BLOCKS * RIGHT_BYTES);
     int32_t *left_largest = sums + 2 * TILE_SUMS, *right_largest = left_largest + job->most_left * TILE_ROWS;
     int blocks = divide_up(outputs, TILE_ROWS) * divide_up(inputs, COLUMNS) * HALVES * BLOCKS;
+    float *gradient = job->pixel_parts > 1 ? job->part_gradient + pixel_part * job->weights : call->weight_gradient;
     struct pending pending = {0};
 
     begin_tiles(TILE_ROWS);
-    for (int64_t pixel = 0; pixel < job->pixels; pixel += CHUNK) {
+    for (int64_t pixel = first_pixel; pixel < end_pixel; pixel += CHUNK) {
         struct columns left = columns_of(job, &call->out_gradient, pixel, first_output, outputs);
         struct columns right = columns_of(job, &call->in, pixel, first_input, inputs);
-        struct next_chunk next = {.left = lines_of(job, &call->out_gradient, pixel + CHUNK, first_output, outputs, blocks),
-                                  .right = lines_of(job, &call->in, pixel + CHUNK, first_input, inputs, blocks)};
+        struct next_chunk next = {.left = lines_of(job, &call->out_gradient, pixel + CHUNK, end_pixel, first_output, outputs, blocks),
+                                  .right = lines_of(job, &call->in, pixel + CHUNK, end_pixel, first_input, inputs, blocks)};
         int turn = 0;
 
         find_largest(&left, left_largest);
@@ -244,15 +264,36 @@ static void gradient_task(void *context, int task, int worker)
                     .sums = turn_sums,
                     .left_largest = (const float *)(const void *)left_largest + output,
                     .right_largest = (const float *)(const void *)right_largest + input,
-                    .gradient = call->weight_gradient + (int64_t)(first_output + output) * s->in_channels + first_input + input,
+                    .gradient = gradient + (int64_t)(first_output + output) * s->in_channels + first_input + input,
                     .stride = s->in_channels,
                     .rows = smaller(outputs - output, TILE_ROWS),
                     .columns = smaller(inputs - input, COLUMNS),
+                    .first = job->pixel_parts > 1 && pixel == first_pixel,
                 };
             }
         add_rows(&pending, TILE_ROWS);
     }
     end_tiles();
+}
+
+/* Some lines of the gradient, to which those of all parts are added. */
+static void add_task(void *context, int task, int worker)
+{
+    const struct gradient_job *job = context;
+    int64_t lines = (job->weights + VEC_WIDTH - 1) / VEC_WIDTH;
+
+    (void)worker;
+    for (int64_t line = lines * task / ADD_TASKS; line < lines * (task + 1) / ADD_TASKS; line++) {
+        int64_t first = line * VEC_WIDTH, left = job->weights - first;
+        int lanes = left < VEC_WIDTH ? (int)left : VEC_WIDTH;
+        vec sum = vec_load_first(job->call->weight_gradient + first, lanes);
+        for (int part = 0; part < job->pixel_parts; part++) {
+            const float *gradient = job->part_gradient + part * job->weights + first;
+            vec_fetch_ahead(gradient);
+            sum += vec_load_first(gradient, lanes);
+        }
+        vec_store_first(job->call->weight_gradient + first, sum, lanes);
+    }
 }
 
 /* ---- entry ------------------------------------------------------------------------------------------------------------- */
@@ -261,7 +302,12 @@ static void gradient_task(void *context, int task, int worker)
 size_t ISA_NAME(conv_weight_gradient_amx_scratch_bytes)(const struct conv_shape *shape, int threads)
 {
     size_t others = ISA_NAME(conv_weight_gradient_scratch_bytes)(shape, threads);
-    size_t own = supports(shape) ? (size_t)(job_of(shape, threads).worker_bytes * threads) : 0;
+    size_t own = 0;
+
+    if (supports(shape)) {
+        struct gradient_job job = job_of(shape, threads);
+        own = (size_t)(job.worker_bytes * threads + (job.pixel_parts > 1 ? job.pixel_parts * job.weights * (int64_t)sizeof(float) : 0));
+    }
     return own > others ? own : others;
 }
 
@@ -275,7 +321,10 @@ void ISA_NAME(conv_weight_gradient_amx)(const struct conv_weight_gradient_call *
     }
     job = job_of(call->shape, thread_pool_size(call->pool));
     job.call = call;
-    thread_pool_run(call->pool, gradient_task, &job, job.left_parts * job.right_parts);
+    job.part_gradient = (float *)(void *)((char *)call->scratch + job.worker_bytes * thread_pool_size(call->pool));
+    thread_pool_run(call->pool, gradient_task, &job, job.pixel_parts * job.left_parts * job.right_parts);
+    if (job.pixel_parts > 1)
+        thread_pool_run(call->pool, add_task, &job, ADD_TASKS);
 }
 
 #endif
