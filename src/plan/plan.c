@@ -2,42 +2,18 @@
 #include "plan/plan.h"
 
 #include "base/memory.h"
+#include "base/pages.h"
 #include "base/status.h"
 #include "plan/device.h"
 #include "plan/plan_cuda.h"
 #include "plan/steps.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-enum { HUGE_PAGE = 2 << 20 };
-
-/* Zeroed pages straight from the system, in huge pages where it has them: weights and maps are read in long streams. Huge pages begin
- * at multiples of their size, so more is mapped than is needed, and what is too much on both sides is given back. */
 static dla_status map_memory(size_t bytes, const char *purpose, char **memory)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), needed = (bytes / page + 1) * page, slack = bytes >= HUGE_PAGE ? HUGE_PAGE : 0;
-    char *pages = mmap(NULL, needed + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (pages == MAP_FAILED)
-        return status_out_of_memory(bytes, purpose);
-    if (slack > 0) {
-        size_t before = (HUGE_PAGE - (uintptr_t)pages % HUGE_PAGE) % HUGE_PAGE;
-        if (before > 0)
-            (void)munmap(pages, before);
-        pages += before;
-        (void)munmap(pages + needed, slack - before);
-        (void)madvise(pages, needed, MADV_HUGEPAGE);
-    }
-    *memory = pages;
-    return DLA_OK;
-}
-
-static void unmap_memory(char *memory, size_t bytes)
-{
-    if (memory)
-        (void)munmap(memory, bytes ? bytes : 1);
+    *memory = pages_map(bytes);
+    return *memory ? DLA_OK : status_out_of_memory(bytes, purpose);
 }
 
 static struct map_view view(const struct plan *plan, struct place place)
@@ -247,9 +223,9 @@ void plan_destroy(struct plan *plan)
         return;
     cuda_plan_destroy(plan->cuda);
     thread_pool_destroy(plan->pool);
-    unmap_memory(plan->activations, plan->activation_bytes);
-    unmap_memory(plan->weights, plan->weight_bytes);
-    unmap_memory(plan->scratch, plan->scratch_bytes);
+    pages_unmap(plan->activations, plan->activation_bytes);
+    pages_unmap(plan->weights, plan->weight_bytes);
+    pages_unmap(plan->scratch, plan->scratch_bytes);
     arena_free(&plan->arena);
     memory_free(plan);
 }

@@ -1,5 +1,6 @@
 /* tape.c - making a tape: kernels, packed weights' places, memory. */
 #include "base/memory.h"
+#include "base/pages.h"
 #include "base/status.h"
 #include "plan/device.h"
 #include "train/tape_steps.h"
@@ -202,10 +203,10 @@ static dla_status prepare_steps(struct tape *tape)
 
 static dla_status allocate_memory(struct tape *tape)
 {
-    tape->block = allocate_floats(tape->block_floats);
-    tape->packed = allocate_floats(tape->packed_floats);
+    tape->block = pages_map((size_t)tape->block_floats * sizeof(float));
+    tape->packed = pages_map((size_t)tape->packed_floats * sizeof(float));
     tape->turned = allocate_floats(tape->turned_floats * thread_pool_size(tape->pool));
-    tape->scratch = allocate_floats(tape->scratch_bytes / (int64_t)sizeof(float));
+    tape->scratch = pages_map((size_t)tape->scratch_bytes);
     tape->sums = memory_allocate((size_t)tape->sums_count * sizeof(*tape->sums));
     if (!tape->block || !tape->packed || !tape->turned || !tape->scratch || !tape->sums || !tape->ones || !tape->zeros)
         return status_out_of_memory((size_t)(tape->block_floats + tape->packed_floats) * sizeof(float) + (size_t)tape->scratch_bytes,
@@ -258,10 +259,10 @@ void tape_destroy(struct tape *tape)
         return;
     thread_pool_destroy(tape->alone);
     memory_free(tape->zeroings);
-    memory_free(tape->block);
-    memory_free(tape->packed);
+    pages_unmap(tape->block, (size_t)tape->block_floats * sizeof(float));
+    pages_unmap(tape->packed, (size_t)tape->packed_floats * sizeof(float));
     memory_free(tape->turned);
-    memory_free(tape->scratch);
+    pages_unmap(tape->scratch, (size_t)tape->scratch_bytes);
     memory_free(tape->sums);
     memory_free(tape->ones);
     memory_free(tape->zeros);
