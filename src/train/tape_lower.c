@@ -167,7 +167,7 @@ static int64_t image_floats(const struct tape *tape, value v)
  * what the step before has left, and weights so few that an image can have sums of their gradients for itself. */
 static void choose_images(struct lowering *l)
 {
-    enum { LARGE_FLOATS = 64 * 1024, FLOATS_PER_WEIGHT = 8, LEAST_BATCH = 32 /* they are what threads share */ };
+    enum { LARGE_FLOATS = 64 * 1024, FLOATS_PER_WEIGHT = 4, LEAST_BATCH = 32 /* they are what threads share */ };
     struct tape *tape = l->tape;
     const struct tape_options *options = &tape->options;
     bool all = options->by_image == BY_IMAGE_ALL;
