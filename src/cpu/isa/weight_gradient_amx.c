@@ -110,19 +110,28 @@ static struct columns columns_of(const struct gradient_job *job, const struct ma
                             .channels = channels};
 }
 
+ALWAYS_INLINE void note_largest(int32_t *largest, vec x)
+{
+    _mm512_storeu_si512(largest, larger(_mm512_loadu_si512(largest), x));
+}
+
 /* largest: (channels, rounded up to whole vectors) bits of the largest values. */
 static void find_largest(const struct columns *c, int32_t *largest)
 {
     const __m512i smallest = _mm512_castps_si512(vec_all(SMALLEST));
     const float *pixel = c->map;
+    int whole = c->channels / VEC_WIDTH * VEC_WIDTH;
 
     for (int channel = 0; channel < c->channels; channel += VEC_WIDTH)
         _mm512_storeu_si512(largest + channel, smallest);
-    for (int i = 0; i < c->count; i++, pixel += c->stride)
-        for (int channel = 0; channel < c->channels; channel += VEC_WIDTH) {
-            vec x = vec_load_first(pixel + channel, smaller(c->channels - channel, VEC_WIDTH));
-            _mm512_storeu_si512(largest + channel, larger(_mm512_loadu_si512(largest + channel), x));
+    for (int i = 0; i < c->count; i++, pixel += c->stride) {
+        for (int channel = 0; channel < whole; channel += VEC_WIDTH) {
+            vec_fetch_ahead(pixel + channel);
+            note_largest(largest + channel, vec_load(pixel + channel));
         }
+        if (whole < c->channels)
+            note_largest(largest + whole, vec_load_first(pixel + whole, c->channels - whole));
+    }
 }
 
 /* Four pixels of 16 channels, zeros behind the last. */
