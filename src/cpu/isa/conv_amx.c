@@ -307,33 +307,24 @@ static void write_panel(const struct conv_call *call, const struct blocking *b, 
 
 /* ---- products ---------------------------------------------------------------------------------------------------------- */
 
-/* Sums on their way into the map. */
-struct pending {
+/* Sums of a group and where they go in the map. */
+struct results {
     const int32_t *sums;          /* (count, LEVELS, COLUMNS) */
     const struct target *targets; /* (count) */
     int count;                    /* positions that are left */
     int first_output;
 };
 
-/* Where the sums of the group that is computed will go: lines that have to come from memory first. Stores of tiles would wait behind
- * those to the map, as stores leave a core in order. */
-struct expected {
-    const struct target *targets;
-    int count; /* positions whose lines are still to be fetched */
-    int first_output;
-};
-
 struct product {
     const struct conv_call *call;
     const struct blocking *blocking;
-    const char *in;         /* the panel's row of the first position */
-    const char *weights;    /* (halves, taps, blocks) of RIGHT_BYTES */
-    int halves;             /* that have outputs */
-    struct ahead ahead;     /* the next weights */
-    int32_t *sums;          /* (group_positions, LEVELS, COLUMNS) */
-    struct pending pending; /* of the last group */
-    struct expected expected;
-    int rows_a_block; /* a tap and block: that are written out, and that are fetched */
+    const char *in;          /* the panel's row of the first position */
+    const char *weights;     /* (halves, taps, blocks) of RIGHT_BYTES */
+    int halves;              /* that have outputs */
+    struct ahead ahead;      /* the next weights */
+    struct results pending;  /* of the last group: those that are still to be written out */
+    struct results expected; /* of this group: those whose lines are still to be fetched */
+    int rows_a_block;        /* of each, a tap and block */
 };
 
 /* Scales, bias, residual, relu, and out into the map, of some of the positions. */
@@ -341,7 +332,7 @@ static void store_rows(struct product *p, int rows)
 {
     const struct conv_call *call = p->call;
     const float *factors = call->packed;
-    struct pending *pending = &p->pending;
+    struct results *pending = &p->pending;
     int outputs = smaller(call->shape->out_channels - pending->first_output, COLUMNS);
     vec floor = vec_all(call->relu ? 0.0f : -INFINITY);
 
@@ -361,9 +352,11 @@ static void store_rows(struct product *p, int rows)
     }
 }
 
+/* Lines of the map that may have to come from memory: stores of tiles would wait behind those to the map, as stores leave a core in
+ * order. */
 static void fetch_rows(struct product *p, int rows)
 {
-    struct expected *expected = &p->expected;
+    struct results *expected = &p->expected;
 
     for (; rows > 0 && expected->count > 0; rows--, expected->count--, expected->targets++) {
         if (expected->targets->pixel < 0)
@@ -374,7 +367,7 @@ static void fetch_rows(struct product *p, int rows)
     }
 }
 
-USES_TILES static void multiply_group(struct product *p)
+USES_TILES static void multiply_group(struct product *p, int32_t *sums /* (group_positions, LEVELS, COLUMNS) */)
 {
     const struct blocking *b = p->blocking;
     const char *weights = p->weights;
@@ -389,7 +382,7 @@ USES_TILES static void multiply_group(struct product *p)
                 store_rows(p, p->rows_a_block);
             }
         }
-        store_sums(p->sums, half);
+        store_sums(sums, half);
     }
 }
 
@@ -416,10 +409,10 @@ static void multiply_strip(const struct conv_call *call, const struct blocking *
         int64_t first = i * b->group_positions, left = strip->end - strip->first - first;
         p.in = strip->panel + i * b->group_bytes + b->halo * POSITION_BYTES;
         int count = left < b->group_positions ? (int)left : b->group_positions;
-        p.sums = sums + i % 2 * TILE_SUMS;
-        p.expected = (struct expected){strip->targets + first, count, output_group * COLUMNS};
-        multiply_group(&p);
-        p.pending = (struct pending){p.sums, strip->targets + first, count, output_group * COLUMNS};
+        struct results results = {sums + i % 2 * TILE_SUMS, strip->targets + first, count, output_group * COLUMNS};
+        p.expected = results;
+        multiply_group(&p, sums + i % 2 * TILE_SUMS);
+        p.pending = results;
     }
     store_rows(&p, b->group_positions);
 }
