@@ -16,11 +16,18 @@
 
 #if DLA_HAVE_AMX
 
+#include "cpu/isa/tile_configuration.h"
+
 #include <immintrin.h>
 
-#define USES_TILES __attribute__((target("amx-tile,amx-int8")))
-
-enum { PRODUCTS = 12 /* of a pass */, PASSES = 100, MAX_ROUNDS = 1000, ROW_BYTES = 64, TILE_BYTES = 1024, TILES = 8 };
+enum {
+    PRODUCTS = 12 /* of a pass */,
+    PASSES = 100,
+    MAX_ROUNDS = 1000,
+    ROW_BYTES = TILE_ROW_BYTES,
+    TILE_ROWS = 16,
+    TILE_BYTES = TILE_ROWS * ROW_BYTES
+};
 
 static const double round_ms = 3.0;
 
@@ -80,28 +87,14 @@ static const struct {
 
 enum { PATTERNS = sizeof patterns / sizeof patterns[0] };
 
-USES_TILES static void configure(void)
-{
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } configuration = {.palette = 1};
-
-    for (int tile = 0; tile < TILES; tile++) {
-        configuration.row_bytes[tile] = ROW_BYTES;
-        configuration.rows[tile] = TILE_BYTES / ROW_BYTES;
-    }
-    __asm__ volatile("ldtilecfg %0" ::"m"(configuration));
-}
-
 /* A pattern starts with tiles that nobody has used. */
 USES_TILES static double nanoseconds(void (*run)(void))
 {
+    static const uint8_t rows[MOST_TILES] = {TILE_ROWS, TILE_ROWS, TILE_ROWS, TILE_ROWS, TILE_ROWS, TILE_ROWS, TILE_ROWS, TILE_ROWS};
     double begin, ms;
     int64_t products = 0;
 
-    configure();
+    configure_tiles(MOST_TILES, rows);
     begin = clock_milliseconds();
     do {
         run();

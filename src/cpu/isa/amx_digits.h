@@ -32,7 +32,8 @@
 
 #if KERNEL_ISA_AVX512 && DLA_HAVE_AMX
 
-#define USES_TILES __attribute__((target("amx-tile,amx-int8")))
+#include "cpu/isa/tile_configuration.h"
+
 #define TILES_INLINE static inline __attribute__((always_inline, target("amx-tile,amx-int8")))
 
 enum {
@@ -43,7 +44,7 @@ enum {
     MOST_TERMS = 40000, /* of a sum: 3 * 2^14 times as much is below 2^31 */
     TILE_ROWS = 16,     /* at most */
     TILE_COLUMNS = 16,
-    ROW_BYTES = 64,
+    ROW_BYTES = TILE_ROW_BYTES,
     TILE_BYTES = TILE_ROWS * ROW_BYTES,
     RIGHT_BYTES = DIGITS * TILE_BYTES, /* of a block: (DIGITS, 16 rows, 16 columns, 4 terms) */
     HALVES = 2,
@@ -181,20 +182,14 @@ ALWAYS_INLINE void fetch(struct ahead *ahead)
 #define RIGHT 5
 #define TILES 6
 
-/* All tiles have 64 bytes a row; those on the left and those of sums have `rows` rows. */
+/* The tiles on the left and those of sums have `rows` rows. */
 USES_TILES static inline void begin_tiles(int rows)
 {
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t row_bytes[16];
-        uint8_t rows[16];
-    } configuration = {.palette = 1};
+    uint8_t tile_rows[TILES];
 
-    for (int tile = 0; tile < TILES; tile++) {
-        configuration.row_bytes[tile] = ROW_BYTES;
-        configuration.rows[tile] = (uint8_t)(tile == RIGHT ? TILE_ROWS : rows);
-    }
-    __asm__ volatile("ldtilecfg %0" ::"m"(configuration)); /* not every compiler's intrinsic knows that all of it is read */
+    for (int tile = 0; tile < TILES; tile++)
+        tile_rows[tile] = (uint8_t)(tile == RIGHT ? TILE_ROWS : rows);
+    configure_tiles(TILES, tile_rows);
 }
 
 USES_TILES static inline void end_tiles(void)
