@@ -35,10 +35,11 @@ enum {
     CHUNK = 16,
     BLOCK_VECTORS = 2,
     TILE_PIXELS = VEC_REGISTERS == 32 ? 14 : 6,
-    POINTWISE_COLUMNS = 112,      /* 8 tiles of 14 */
-    MAX_TAPS = 121,               /* kernel 11 */
-    STRIP_BYTES = 192 * 1024,     /* of the 0.5 to 2 MB of L2; the rest is for weights */
-    HEAVY_WEIGHT_BYTES = 2 << 20, /* weights that are rather read once, by a strip of up to HEAVY_STRIP_BYTES */
+    CHANNELS_AT_ONCE = VEC_REGISTERS == 32 ? 1 : 2, /* in the inner loop, see conv_pointwise.c */
+    POINTWISE_COLUMNS = 112,                        /* 8 tiles of 14 */
+    MAX_TAPS = 121,                                 /* kernel 11 */
+    STRIP_BYTES = 192 * 1024,                       /* of the 0.5 to 2 MB of L2; the rest is for weights */
+    HEAVY_WEIGHT_BYTES = 2 << 20,                   /* weights that are rather read once, by a strip of up to HEAVY_STRIP_BYTES */
     HEAVY_STRIP_BYTES = 512 * 1024,
     TASKS_PER_THREAD = 6, /* an even end without a cost per task that shows */
     ALIGNMENT = 64
@@ -244,6 +245,25 @@ static void store_part(const struct tile *t, const float *sums, int row, int pix
         }
 }
 
+/* Adds one input channel and tap to the sums of a tile: in (row_pixels, CHUNK) and in_second likewise, weight (vectors). The last three are
+ * constants at every call, as below. */
+ALWAYS_INLINE void add_channel(vec (*sum)[BLOCK_VECTORS], const float *in, const float *in_second, const float *weight, const int pixels,
+                               const int row_pixels, const int vectors)
+{
+    vec w[BLOCK_VECTORS];
+
+    UNROLL(2)
+    for (int v = 0; v < vectors; v++)
+        w[v] = vec_load(weight + v * VEC_WIDTH);
+    UNROLL(14)
+    for (int p = 0; p < pixels; p++) {
+        vec x = vec_all((p < row_pixels ? in : in_second)[p % row_pixels * CHUNK]);
+        UNROLL(2)
+        for (int v = 0; v < vectors; v++)
+            sum[p][v] = vec_fma(x, w[v], sum[p][v]);
+    }
+}
+
 /* `pixels`, `rows` and `vectors` are constants at every call, so that `sum` lives in registers. The pixels are neighbours in one
  * row, or whole rows above each other, all of which exist. */
 ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int rows, const int vectors)
@@ -266,21 +286,17 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ro
         const float *plane = t->in + chunk * t->plane_floats + begin % CHUNK;
         for (int tap = 0; tap < t->tap_count; tap++) {
             const float *in = plane + t->taps[tap], *in_second = in + t->in_row;
-            for (int i = begin; i < end; i++, in++, in_second++, weight += vectors * VEC_WIDTH) {
-                vec w[BLOCK_VECTORS];
-                UNROLL(2)
-                for (int v = 0; v < vectors; v++)
-                    w[v] = vec_load(weight + v * VEC_WIDTH);
+            int i = begin;
+            for (; i + CHANNELS_AT_ONCE <= end; i += CHANNELS_AT_ONCE, in += CHANNELS_AT_ONCE, in_second += CHANNELS_AT_ONCE) {
                 __builtin_prefetch(ahead, 0, 2);
-                ahead += t->ahead_step;
-                UNROLL(14)
-                for (int p = 0; p < pixels; p++) {
-                    vec x = vec_all((p < row_pixels ? in : in_second)[p % row_pixels * CHUNK]);
-                    UNROLL(2)
-                    for (int v = 0; v < vectors; v++)
-                        sum[p][v] = vec_fma(x, w[v], sum[p][v]);
-                }
+                ahead += t->ahead_step * CHANNELS_AT_ONCE;
+                UNROLL(2)
+                for (int c = 0; c < CHANNELS_AT_ONCE; c++)
+                    add_channel(sum, in + c, in_second + c, weight + c * vectors * VEC_WIDTH, pixels, row_pixels, vectors);
+                weight += CHANNELS_AT_ONCE * vectors * VEC_WIDTH;
             }
+            for (; i < end; i++, in++, in_second++, ahead += t->ahead_step, weight += vectors * VEC_WIDTH)
+                add_channel(sum, in, in_second, weight, pixels, row_pixels, vectors);
         }
     }
     if (t->pixels < pixels || t->channels < vectors * VEC_WIDTH) {

@@ -451,7 +451,7 @@ static void run_once(const struct conv_call *call)
 
 static double cost_once(const struct conv_shape *s, int threads)
 {
-    return cost_as(s, threads, cpu_adds_beside_products() && VEC_WIDTH == 8 ? 0.9 : unknown_share);
+    return cost_as(s, threads, cpu_adds_beside_products() && VEC_WIDTH == 8 ? 1.0 : unknown_share);
 }
 
 extern const struct conv_kernel ISA_NAME(conv_paired_once);

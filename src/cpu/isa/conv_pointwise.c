@@ -12,6 +12,11 @@
  * (7x7 maps), reading the weights from memory takes as long as the arithmetic: each tile then prefetches its share of the next
  * block's weights into L2, a few lines every RUN channels.
  *
+ * With 16 registers a tile has fewer FMAs for its other instructions: 12 beside 8 loads. A core alone starts all of them in the six
+ * cycles of the FMAs, but a core whose other hardware thread is busy starts half as many instructions. So there the loop takes two
+ * channels at a time, no weights are fetched into L1, and what is fetched into L2 is fetched by the first strip alone, less often and
+ * more at once. Narrow tiles also read the weights more often: strips are longer.
+ *
  * Threads share pixels, as those do who write and read these maps, so that most of what a thread reads lies in its own cache; with
  * few pixels the weights are the larger part of what is read, and they share output channels.
  */
@@ -24,14 +29,16 @@ enum {
     BLOCK_VECTORS = 2,
     TILE_PIXELS = VEC_REGISTERS == 32 ? 14 : 6,
     SMALL_TILE = VEC_REGISTERS == 32 ? 4 : 3, /* pixels; fewer leave FMA units idle: 2 x 4 sums in flight are just enough */
-    STRIP_TILES = 8,                          /* at most: a strip's sources stay in L2 from one block of weights to the next */
-    STRIP_BYTES = 512 * 1024,                 /* of sources, for the same reason */
-    RUN = 16,                                 /* channels between prefetches */
-    PREFETCH_TILES = 8,                       /* with more tiles a block, reading its weights is hidden anyway */
+    MANY_REGISTERS = VEC_REGISTERS == 32,
+    STRIP_TILES = MANY_REGISTERS ? 8 : 34,             /* at most: a strip's sources stay in L2 from one block of weights to the next */
+    STRIP_BYTES = (MANY_REGISTERS ? 512 : 448) * 1024, /* of sources, for the same reason */
+    CHANNELS_AT_ONCE = MANY_REGISTERS ? 1 : 2,         /* in the inner loop */
+    RUN = MANY_REGISTERS ? 16 : 128,                   /* channels between prefetches */
+    PREFETCH_TILES = 8,                                /* with more tiles a block, reading its weights is hidden anyway */
     LINE_FLOATS = 16,
-    AHEAD = 12 * BLOCK_VECTORS * VEC_WIDTH, /* floats from the weights in use to those fetched into L1, which may come late otherwise */
-    SPLIT_PIXELS = 64,                      /* a thread: with fewer, threads share output channels */
-    TASKS_PER_THREAD = 4                    /* so that one that was held up can be helped */
+    AHEAD = MANY_REGISTERS ? 12 * BLOCK_VECTORS * VEC_WIDTH : 0, /* floats from the weights in use to those fetched into L1; 0: none are */
+    SPLIT_PIXELS = 64,                                           /* a thread: with fewer, threads share output channels */
+    TASKS_PER_THREAD = 4                                         /* so that one that was held up can be helped */
 };
 
 /* A task is some of a strip's blocks. Strips are tile_count * i / strip_count and so on, as even as whole tiles allow. */
@@ -135,7 +142,28 @@ static void store_part(const struct tile *t, const float *sums, int pixels, int 
         }
 }
 
-/* `pixels` and `vectors` are constants at every call, so that `sum` lives in registers. */
+/* Adds one channel to the sums of a tile: in (pixels, every `stride` floats), weight (vectors). `pixels` and `vectors` are constants at
+ * every call, here and below, so that `sum` lives in registers. */
+ALWAYS_INLINE void add_channel(vec (*sum)[BLOCK_VECTORS], const float *in, int64_t stride, const float *weight, const int pixels,
+                               const int vectors)
+{
+    vec w[BLOCK_VECTORS];
+
+    UNROLL(2)
+    for (int v = 0; v < vectors; v++) {
+        if (AHEAD > 0 && v * VEC_WIDTH % LINE_FLOATS == 0)
+            __builtin_prefetch(weight + AHEAD + v * VEC_WIDTH, 0, 3);
+        w[v] = vec_load(weight + v * VEC_WIDTH);
+    }
+    UNROLL(14)
+    for (int p = 0; p < pixels; p++) {
+        vec x = vec_all(in[p * stride]);
+        UNROLL(2)
+        for (int v = 0; v < vectors; v++)
+            sum[p][v] = vec_fma(x, w[v], sum[p][v]);
+    }
+}
+
 ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
 {
     const struct conv_call *call = t->call;
@@ -152,13 +180,18 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
             sum[p][v] = start;
     }
     int64_t out_stride = call->out.pixel_stride;
+    int64_t residual_stride = call->residual.pixel_stride;
     float *out = call->out.data + t->pixel * out_stride + t->first_channel;
+    const float *residual = call->residual.data ? call->residual.data + t->pixel * residual_stride + t->first_channel : NULL;
     UNROLL(14)
     for (int p = 0; p < pixels; p++) {
         UNROLL(2)
         for (int v = 0; v < vectors; v++)
-            if (v * VEC_WIDTH % LINE_FLOATS == 0)
+            if (v * VEC_WIDTH % LINE_FLOATS == 0) {
                 vec_fetch_to_store(out + p * out_stride + v * VEC_WIDTH);
+                if (!MANY_REGISTERS && residual)
+                    __builtin_prefetch(residual + p * residual_stride + v * VEC_WIDTH);
+            }
     }
     for (int source = 0; source < s->source_count; source++) {
         int64_t stride = call->sources[source].pixel_stride;
@@ -167,22 +200,15 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
             run = t->prefetch_lines > 0 && channels > RUN ? RUN : channels;
             for (int line = 0; line < t->prefetch_lines; line++, prefetch += LINE_FLOATS)
                 __builtin_prefetch(prefetch, 0, 2);
-            for (int i = 0; i < run; i++, in++, weight += vectors * VEC_WIDTH) {
-                vec w[BLOCK_VECTORS];
+            int i = 0;
+            for (; i + CHANNELS_AT_ONCE <= run; i += CHANNELS_AT_ONCE, in += CHANNELS_AT_ONCE) {
                 UNROLL(2)
-                for (int v = 0; v < vectors; v++) {
-                    if (v * VEC_WIDTH % LINE_FLOATS == 0)
-                        __builtin_prefetch(weight + AHEAD + v * VEC_WIDTH, 0, 3);
-                    w[v] = vec_load(weight + v * VEC_WIDTH);
-                }
-                UNROLL(14)
-                for (int p = 0; p < pixels; p++) {
-                    vec x = vec_all(in[p * stride]);
-                    UNROLL(2)
-                    for (int v = 0; v < vectors; v++)
-                        sum[p][v] = vec_fma(x, w[v], sum[p][v]);
-                }
+                for (int c = 0; c < CHANNELS_AT_ONCE; c++)
+                    add_channel(sum, in + c, stride, weight + c * vectors * VEC_WIDTH, pixels, vectors);
+                weight += CHANNELS_AT_ONCE * vectors * VEC_WIDTH;
             }
+            for (; i < run; i++, in++, weight += vectors * VEC_WIDTH)
+                add_channel(sum, in, stride, weight, pixels, vectors);
         }
     }
     t->prefetch = prefetch;
@@ -198,14 +224,12 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
         return;
     }
     vec floor = vec_all(call->relu ? 0.0f : -INFINITY);
-    if (call->residual.data) {
-        int64_t stride = call->residual.pixel_stride;
-        const float *residual = call->residual.data + t->pixel * stride + t->first_channel;
+    if (residual) {
         UNROLL(14)
         for (int p = 0; p < pixels; p++) {
             UNROLL(2)
             for (int v = 0; v < vectors; v++)
-                sum[p][v] = sum[p][v] + vec_load(residual + p * stride + v * VEC_WIDTH);
+                sum[p][v] = sum[p][v] + vec_load(residual + p * residual_stride + v * VEC_WIDTH);
         }
     }
     UNROLL(14)
@@ -271,8 +295,17 @@ static const struct tile_size *next_tile(int64_t left)
 
 struct pointwise_job {
     struct blocking blocking;
+    int threads;
     const struct conv_call *call;
 };
+
+/* Whether the next block's weights must be fetched while this one's are used. With long strips, only the first of a thread has to. */
+static bool weights_come_late(const struct pointwise_job *job, int64_t strip, int tiles)
+{
+    int64_t threads = job->threads, strips = job->blocking.strip_count;
+
+    return MANY_REGISTERS ? tiles <= PREFETCH_TILES : strip == 0 || strip * threads / strips != (strip - 1) * threads / strips;
+}
 
 static void pointwise_task(void *context, int task, int worker)
 {
@@ -290,6 +323,9 @@ static void pointwise_task(void *context, int task, int worker)
     if (end > b->pixels)
         end = b->pixels;
     int tiles = (int)divide_up(end - begin, TILE_PIXELS);
+    int fetch_channels = s->in_channels < RUN ? s->in_channels : RUN;
+    int fetch_lines =
+        weights_come_late(job, strip, tiles) ? (int)divide_up((int64_t)fetch_channels * b->block_channels / LINE_FLOATS, tiles) : 0;
     struct tile t;
     t.call = job->call;
     for (int index = first_block; index < last_block; index++) {
@@ -297,8 +333,7 @@ static void pointwise_task(void *context, int task, int worker)
         t.weight = (const float *)job->call->packed + index * block_floats;
         t.channels = s->out_channels - t.first_channel < b->block_channels ? s->out_channels - t.first_channel : b->block_channels;
         t.prefetch = t.weight + block_floats;
-        t.prefetch_lines =
-            tiles <= PREFETCH_TILES && index + 1 < b->block_count ? (int)divide_up(RUN * b->block_channels / LINE_FLOATS, tiles) : 0;
+        t.prefetch_lines = index + 1 < b->block_count ? fetch_lines : 0;
         for (t.pixel = begin; t.pixel < end;) {
             const struct tile_size *size = next_tile(end - t.pixel);
             size->run[b->block_channels / VEC_WIDTH - 1](&t);
@@ -309,7 +344,8 @@ static void pointwise_task(void *context, int task, int worker)
 
 static void run(const struct conv_call *call)
 {
-    struct pointwise_job job = {.blocking = block(call->shape, thread_pool_size(call->pool)), .call = call};
+    int threads = thread_pool_size(call->pool);
+    struct pointwise_job job = {.blocking = block(call->shape, threads), .threads = threads, .call = call};
     thread_pool_run(call->pool, pointwise_task, &job, (int)(job.blocking.strip_count * job.blocking.tasks_per_strip));
 }
 

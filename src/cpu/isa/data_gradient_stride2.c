@@ -33,7 +33,7 @@ static struct stride2_data_job job_of(const struct conv_shape *s)
     job.tile_count = s->batch * job.tile_rows * job.tile_columns;
     job.vector_floats = (int64_t)WEIGHTS * job.chunk_count * CHUNK * VEC_WIDTH;
     job.input_floats = (int64_t)POINTS * TILES * job.chunk_count * CHUNK;
-    job.worker_floats = job.input_floats + (int64_t)POINTS * TILES * VEC_WIDTH;
+    job.worker_floats = job.input_floats + (int64_t)BLOCK_VECTORS * VECTOR_PRODUCTS;
     return job;
 }
 
@@ -231,10 +231,11 @@ static void set_task(void *context, int task, int worker)
 
     for (int i = 0; i < tiles; i++)
         transform_tile(job, first + i, input + (int64_t)i * CHUNK);
-    for (int v = 0; v < vec_count(call->shape->in_channels); v++) {
-        multiply(input, job->chunk_count, (const float *)call->packed + v * job->vector_floats, products);
-        for (int i = 0; i < tiles; i++)
-            finish_tile(job, first + i, v * VEC_WIDTH, products + (int64_t)i * VEC_WIDTH);
+    for (int v = 0, done, count = vec_count(call->shape->in_channels); v < count; v += done) {
+        done = multiply(input, job->chunk_count, (const float *)call->packed + v * job->vector_floats, products, count - v);
+        for (int o = 0; o < done; o++)
+            for (int i = 0; i < tiles; i++)
+                finish_tile(job, first + i, (v + o) * VEC_WIDTH, products + o * VECTOR_PRODUCTS + i * VEC_WIDTH);
     }
 }
 

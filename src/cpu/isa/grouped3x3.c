@@ -14,22 +14,25 @@
  * belongs to), then each spread input goes into up to six sums. Stride 1, AVX-512: 2 x 8 sums + 6 weights + permutation + input =
  * 24 of 32 registers, 4 x 10 = 40 spreads for 144 FMAs. Where permutations share a port with one of the two FMA units (Intel),
  * (144 + 40) / 2 = 92 cycles against 72 is the bound, 78 % of the peak; with broadcasts it is 100 %. Stride 2: 5 x 17 spreads
- * for as many FMAs, 63 %. 8 columns divide the maps that come of images of 128 or 256 pixels, 7 those of 224. AVX2 has 16 registers:
- * 2 x 4 sums + 6 + 1 + 1.
+ * for as many FMAs, 63 %. 8 columns divide the maps that come of images of 128 or 256 pixels, 7 those of 224. With 16 registers a tile
+ * is one row: 8 sums + 3 weights + permutation + input = 13, and all of its sums take part in every row of inputs. (Of 2 x 4 sums, half
+ * wait for themselves while the first and the last row pass.)
  *
  * Tiles at the left and right edge have code of their own, which neither reads nor multiplies padding. Weights of a task
  * (BLOCK_BYTES) stay in L1. Where a group fills vectors, each line of its inputs is read VEC_WIDTH times and more; in a map whose
  * pixels lie a multiple of 2 KB apart (a planner's do not) they would evict each other from L1, and are first copied to a compact
  * panel. So are the inputs of tiles that hang over an edge by more than the padding. Groups that fill vectors have the most weights
- * and the fewest pixels: meanwhile the next block's weights are prefetched.
+ * and the fewest pixels: meanwhile the next block's weights are prefetched. With 16 registers, so are the inputs of the next tile, pixels
+ * apart as far as no hardware prefetcher looks.
  */
 #include "cpu/conv.h"
 #include "cpu/isa/sizes.h"
 #include "cpu/isa/vector.h"
 
 enum {
-    TILE_ROWS = 2,
-    TILE_COLUMNS = VEC_REGISTERS == 32 ? 8 : 4, /* at most */
+    MANY_REGISTERS = VEC_REGISTERS == 32,
+    TILE_ROWS = MANY_REGISTERS ? 2 : 1,
+    TILE_COLUMNS = 8, /* at most */
     TAPS = 9,
     BLOCK_BYTES = 20 * 1024, /* of weights: they stay in L1 beside a tile's inputs */
     TASKS_PER_THREAD = 8,
@@ -71,11 +74,7 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
 }
 
 /* Columns for which there is code. */
-#if KERNEL_ISA_AVX512 || KERNEL_ISA_NEON
 static const int tile_columns[] = {8, 7, 4};
-#else
-static const int tile_columns[] = {4};
-#endif
 
 enum { TILE_WIDTHS = sizeof tile_columns / sizeof *tile_columns };
 
@@ -99,7 +98,7 @@ static double cost(const struct conv_shape *s, int threads)
     double fmas = TILE_ROWS * columns * TAPS;
     double spreads = ((TILE_ROWS - 1) * s->stride + 3) * ((columns - 1) * s->stride + 3);
 
-    if (group >= VEC_WIDTH && VEC_REGISTERS == 32) /* with 16 registers the broadcasts are what fills the load ports */
+    if (group >= VEC_WIDTH) /* broadcasts from memory take no time of the FMA units */
         spreads = 0.0;
     return tiles * (fmas + spreads) * group * (s->out_channels / VEC_WIDTH) / 2.0 / 2500.0 / threads;
 }
@@ -111,6 +110,7 @@ struct tile {
     int group;
     const float *weight;   /* (ky, group, kx, lanes) */
     const float *prefetch; /* weights that are needed soon: a line for every input row and member is fetched from here on */
+    bool fetch_next;       /* the inputs of the tile to the right, a line of each pixel */
     vec bias;
     const float *residual; /* first output, or NULL */
     int64_t residual_stride;
@@ -146,6 +146,11 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int rows, const int colu
             continue;
         const float *in = t->in + r * t->row_stride;
         vec_lanes lanes = vec_group_lanes(permute ? group : 1);
+        if (t->fetch_next) {
+            UNROLL(17)
+            for (int c = 0; c < columns * stride; c++)
+                __builtin_prefetch(in + (in_columns + c) * pixel_stride);
+        }
         for (int member = 0; member < group; member++) {
             if (!permute)
                 __builtin_prefetch(t->prefetch + (r * group + member) * LINE_FLOATS, 0, 2);
@@ -211,35 +216,41 @@ typedef void tile_function(const struct tile *tile);
     TILE_EDGES(rows, columns, stride, 1)                                                                                                   \
     TILE_EDGES(rows, columns, stride, 2)                                                                                                   \
     TILE_EDGES(rows, columns, stride, 3)
-#define TILES(columns)                                                                                                                     \
-    TILE_STRIDE(1, columns, 1)                                                                                                             \
-    TILE_STRIDE(1, columns, 2)                                                                                                             \
-    TILE_STRIDE(2, columns, 1)                                                                                                             \
-    TILE_STRIDE(2, columns, 2)
+#define TILE_ROW(rows, columns)                                                                                                            \
+    TILE_STRIDE(rows, columns, 1)                                                                                                          \
+    TILE_STRIDE(rows, columns, 2)
 
 #define EDGES(name)                                                                                                                        \
     {                                                                                                                                      \
         name##_0, name##_1, name##_2, name##_3                                                                                             \
     }
-/* By rows, stride and edges. */
+/* By stride and edges. */
+#define TABLE_ROW(name, rows, columns)                                                                                                     \
+    {                                                                                                                                      \
+        EDGES(name##_##rows##_##columns##_1), EDGES(name##_##rows##_##columns##_2)                                                         \
+    }
+
+/* One row, and what more there is code for. */
+#if KERNEL_ISA_AVX512 || KERNEL_ISA_NEON
+#define TILES(columns) TILE_ROW(1, columns) TILE_ROW(2, columns)
 #define TABLE(name, columns)                                                                                                               \
     {                                                                                                                                      \
-        {EDGES(name##_1_##columns##_1), EDGES(name##_1_##columns##_2)},                                                                    \
-        {                                                                                                                                  \
-            EDGES(name##_2_##columns##_1), EDGES(name##_2_##columns##_2)                                                                   \
-        }                                                                                                                                  \
+        TABLE_ROW(name, 1, columns), TABLE_ROW(name, 2, columns)                                                                           \
     }
+#else
+#define TILES(columns) TILE_ROW(1, columns)
+#define TABLE(name, columns)                                                                                                               \
+    {                                                                                                                                      \
+        TABLE_ROW(name, 1, columns)                                                                                                        \
+    }
+#endif
 typedef tile_function *const tile_table[TILE_ROWS][MAX_STRIDE][4];
 
 TILES(4)
-#if KERNEL_ISA_AVX512 || KERNEL_ISA_NEON
 TILES(7)
 TILES(8)
 static const tile_table tile_functions[2][TILE_WIDTHS] = {{TABLE(broadcast, 8), TABLE(broadcast, 7), TABLE(broadcast, 4)},
                                                           {TABLE(permute, 8), TABLE(permute, 7), TABLE(permute, 4)}};
-#else
-static const tile_table tile_functions[2][TILE_WIDTHS] = {{TABLE(broadcast, 4)}, {TABLE(permute, 4)}};
-#endif
 
 struct grouped_job {
     const struct conv_call *call;
@@ -318,6 +329,7 @@ static void run_tile(const struct grouped_job *job, int first_channel, int image
         if (copy && channel % unit == 0)
             fill_panel(&t, in_columns, unit, panel);
         tile->weight = (const float *)call->packed + (int64_t)channel * TAPS * group;
+        tile->fetch_next = !MANY_REGISTERS && channel % LINE_FLOATS == 0;
         tile->prefetch = prefetch + (channel - first_channel) / VEC_WIDTH * job->prefetch_floats;
         tile->bias = vec_load(call->bias + channel);
         tile->out = call->out.data + out_pixel * t.out_stride + channel;

@@ -13,8 +13,8 @@
  * taps, and are transformed when they are used: some 60 operations, 42 loads and 36 stores, 70 cycles. The taps must be there by
  * then: while a chunk of input channels is computed, those of the next one are fetched from memory.
  *
- * Blocking. The unit is a step: the six points of one row, a chunk of 32 input channels, two vectors of outputs. Its U (24 KB
- * with AVX-512, 12 KB with AVX2) is written and used at once. The step adds V * U to M in register blocks of ROWS tiles x
+ * Blocking. The unit is a step: the six points of one row, a chunk of 32 input channels (64 with AVX2), two vectors of outputs. Its U
+ * (24 KB) is written and used at once. The step adds V * U to M in register blocks of ROWS tiles x
  * BLOCK_VECTORS vectors: AVX-512 14 x 2 sums + 2 weights + 1 broadcast = 31 of 32 registers, AVX2 6 x 2 + 2 + 1 = 15 of 16. A
  * block costs 14 x 32 = 448 cycles of FMAs, 10 more for reading and writing its 28 sums. The six rows of a chunk follow one
  * another, so its taps come from memory once and from L2 after that. A set of tiles is so large that its V (4608 bytes a tile and

@@ -110,17 +110,20 @@ ALWAYS_INLINE void multiply_points(const float *in, const float *weight, float *
             for (int v = 0; v < vectors; v++)
                 sum[r][v] = vec_zero();
         }
-        for (int i = 0; i < channels; i++, weight += width) {
-            vec w[BLOCK_VECTORS];
+        for (int i = 0; i < channels; i += CHANNELS_AT_ONCE, weight += CHANNELS_AT_ONCE * width) {
             UNROLL(2)
-            for (int v = 0; v < vectors; v++)
-                w[v] = vec_load(weight + v * VEC_WIDTH);
-            UNROLL(14)
-            for (int r = 0; r < rows; r++) {
-                vec x = vec_all(in[r * channels + i]);
+            for (int c = 0; c < CHANNELS_AT_ONCE; c++) {
+                vec w[BLOCK_VECTORS];
                 UNROLL(2)
                 for (int v = 0; v < vectors; v++)
-                    sum[r][v] = vec_fma(x, w[v], sum[r][v]);
+                    w[v] = vec_load(weight + c * width + v * VEC_WIDTH);
+                UNROLL(14)
+                for (int r = 0; r < rows; r++) {
+                    vec x = vec_all(in[r * channels + i + c]);
+                    UNROLL(2)
+                    for (int v = 0; v < vectors; v++)
+                        sum[r][v] = vec_fma(x, w[v], sum[r][v]);
+                }
             }
         }
         UNROLL(14)

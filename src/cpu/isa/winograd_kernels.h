@@ -13,12 +13,15 @@
 #include "cpu/isa/winograd_transform.h"
 
 enum {
-    CHUNK = 32, /* input channels */
+    MANY_REGISTERS = VEC_REGISTERS == 32,
+    CHUNK = MANY_REGISTERS ? 32 : 64,          /* input channels: short tiles read and write more sums for each */
+    CHANNELS_AT_ONCE = MANY_REGISTERS ? 1 : 2, /* see conv_pointwise.c */
     BLOCK_VECTORS = 2,
     BLOCK = BLOCK_VECTORS * VEC_WIDTH, /* output channels */
     ROWS = VEC_REGISTERS == 32 ? 14 : 6,
     FEW = 4, /* tiles of multiply_few */
     TAPS = 9,
+    LINE_FLOATS = 16,
     POINT_FLOATS = CHUNK * BLOCK + 2 * CHUNK,  /* of U: a point of a step, and a gap so that points do not lie 2 KB apart */
     WEIGHT_FLOATS = WINOGRAD_IN * POINT_FLOATS /* U of a step */
 };
@@ -196,8 +199,25 @@ static weights_function *const weights_functions[WINOGRAD_IN][2][BLOCK_VECTORS] 
     WEIGHTS_ENTRY(0), WEIGHTS_ENTRY(1), WEIGHTS_ENTRY(2), WEIGHTS_ENTRY(3), WEIGHTS_ENTRY(4), WEIGHTS_ENTRY(5),
 };
 
-/* One step's sums at one point for some tiles: out (rows, width) += in (rows, CHUNK) * weight (count, width). `rows` and `vectors`
- * are constants at every call, so that `sum` lives in registers. */
+/* Adds one input channel to the sums of some tiles: in (rows, CHUNK) from this channel on, weight (vectors). `rows` and `vectors` are
+ * constants at every call, here and below, so that `sum` lives in registers. */
+ALWAYS_INLINE void add_channel(vec (*sum)[BLOCK_VECTORS], const float *in, const float *weight, const int rows, const int vectors)
+{
+    vec w[BLOCK_VECTORS];
+
+    UNROLL(2)
+    for (int v = 0; v < vectors; v++)
+        w[v] = vec_load(weight + v * VEC_WIDTH);
+    UNROLL(14)
+    for (int r = 0; r < rows; r++) {
+        vec x = vec_all(in[r * CHUNK]);
+        UNROLL(2)
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = vec_fma(x, w[v], sum[r][v]);
+    }
+}
+
+/* One step's sums at one point for some tiles: out (rows, width) += in (rows, CHUNK) * weight (count, width). */
 ALWAYS_INLINE void multiply(const float *in, const float *weight, int count, float *out, bool first, const int rows, const int vectors)
 {
     vec sum[ROWS][BLOCK_VECTORS];
@@ -210,23 +230,15 @@ ALWAYS_INLINE void multiply(const float *in, const float *weight, int count, flo
         for (int v = 0; v < vectors; v++)
             sum[r][v] = vec_zero();
     }
-    do {
-        vec w[BLOCK_VECTORS];
+    /* V is read in the order of its layout: a line with each turn fetches what the next call reads. */
+    for (; in + CHANNELS_AT_ONCE <= end; in += CHANNELS_AT_ONCE, weight += CHANNELS_AT_ONCE * width, next += LINE_FLOATS) {
         UNROLL(2)
-        for (int v = 0; v < vectors; v++)
-            w[v] = vec_load(weight + v * VEC_WIDTH);
-        UNROLL(14)
-        for (int r = 0; r < rows; r++) {
-            vec x = vec_all(in[r * CHUNK]);
-            UNROLL(2)
-            for (int v = 0; v < vectors; v++)
-                sum[r][v] = vec_fma(x, w[v], sum[r][v]);
-        }
-        __builtin_prefetch(next); /* V is read in the order of its layout: a line with each channel fetches what the next call reads */
-        next += CHUNK / 2;
-        in++;
-        weight += width;
-    } while (in < end);
+        for (int c = 0; c < CHANNELS_AT_ONCE; c++)
+            add_channel(sum, in + c, weight + c * width, rows, vectors);
+        __builtin_prefetch(next);
+    }
+    for (; in < end; in++, weight += width)
+        add_channel(sum, in, weight, rows, vectors);
     if (first) {
         UNROLL(14)
         for (int r = 0; r < rows; r++) {

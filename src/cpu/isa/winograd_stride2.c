@@ -18,7 +18,7 @@ static struct blocking block(const struct conv_shape *s)
     b.chunk_count = divide_up(s->in_channels, CHUNK);
     b.set_count = divide_up(b.tile_count, TILES);
     b.input_floats = (int64_t)POINTS * TILES * b.chunk_count * CHUNK;
-    b.product_floats = (int64_t)POINTS * TILES * VEC_WIDTH;
+    b.product_floats = (int64_t)BLOCK_VECTORS * VECTOR_PRODUCTS;
     return b;
 }
 
@@ -178,10 +178,11 @@ static void stride2_task(void *context, int task, int worker)
 
     for (int i = 0; i < tiles; i++)
         transform_tile(call, b, first + i, input + (int64_t)i * CHUNK);
-    for (int v = 0; v < vec_count(call->shape->out_channels); v++) {
-        multiply(input, b->chunk_count, (const float *)call->packed + v * vector_weights(call->shape), products);
-        for (int i = 0; i < tiles; i++)
-            finish_tile(call, b, first + i, v * VEC_WIDTH, products + (int64_t)i * VEC_WIDTH);
+    for (int v = 0, done, count = vec_count(call->shape->out_channels); v < count; v += done) {
+        done = multiply(input, b->chunk_count, (const float *)call->packed + v * vector_weights(call->shape), products, count - v);
+        for (int o = 0; o < done; o++)
+            for (int i = 0; i < tiles; i++)
+                finish_tile(call, b, first + i, (v + o) * VEC_WIDTH, products + o * VECTOR_PRODUCTS + i * VEC_WIDTH);
     }
 }
 
