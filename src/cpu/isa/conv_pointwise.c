@@ -15,7 +15,8 @@
  * With 16 registers a tile has fewer FMAs for its other instructions: 12 beside 8 loads. A core alone starts all of them in the six
  * cycles of the FMAs, but a core whose other hardware thread is busy starts half as many instructions. So there the loop takes two
  * channels at a time, no weights are fetched into L1, and what is fetched into L2 is fetched by the first strip alone, less often and
- * more at once. Narrow tiles also read the weights more often: strips are longer.
+ * more at once. Narrow tiles also read the weights more often, and strips are long, beyond what L2 holds: better a strip's sources come from
+ * L3 than the weights from memory again.
  *
  * Threads share pixels, as those do who write and read these maps, so that most of what a thread reads lies in its own cache; with
  * few pixels the weights are the larger part of what is read, and they share output channels.
@@ -30,11 +31,11 @@ enum {
     TILE_PIXELS = VEC_REGISTERS == 32 ? 14 : 6,
     SMALL_TILE = VEC_REGISTERS == 32 ? 4 : 3, /* pixels; fewer leave FMA units idle: 2 x 4 sums in flight are just enough */
     MANY_REGISTERS = VEC_REGISTERS == 32,
-    STRIP_TILES = MANY_REGISTERS ? 8 : 34,             /* at most: a strip's sources stay in L2 from one block of weights to the next */
-    STRIP_BYTES = (MANY_REGISTERS ? 512 : 448) * 1024, /* of sources, for the same reason */
-    CHANNELS_AT_ONCE = MANY_REGISTERS ? 1 : 2,         /* in the inner loop */
-    RUN = MANY_REGISTERS ? 16 : 128,                   /* channels between prefetches */
-    PREFETCH_TILES = 8,                                /* with more tiles a block, reading its weights is hidden anyway */
+    STRIP_TILES = MANY_REGISTERS ? 8 : 34,              /* at most: a strip's sources stay in L2 from one block of weights to the next */
+    STRIP_BYTES = (MANY_REGISTERS ? 512 : 2048) * 1024, /* of sources, for the same reason, where they are what is read most */
+    CHANNELS_AT_ONCE = MANY_REGISTERS ? 1 : 2,          /* in the inner loop */
+    RUN = MANY_REGISTERS ? 16 : 128,                    /* channels between prefetches */
+    PREFETCH_TILES = 8,                                 /* with more tiles a block, reading its weights is hidden anyway */
     LINE_FLOATS = 16,
     AHEAD = MANY_REGISTERS ? 12 * BLOCK_VECTORS * VEC_WIDTH : 0, /* floats from the weights in use to those fetched into L1; 0: none are */
     SPLIT_PIXELS = 64,                                           /* a thread: with fewer, threads share output channels */
