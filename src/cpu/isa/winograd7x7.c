@@ -186,8 +186,9 @@ ALWAYS_INLINE void output_line(const vec m[IN], vec y[OUT])
 }
 
 /* A^T m A, then bias, residual and relu. `m` is the tile's point 0 in M. `whole`: all of the outputs and lanes exist. */
-ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to, const bool whole)
+ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *place, const bool whole)
 {
+    const struct tile_output to = *place;
     vec half[OUT][IN];
 
     UNROLL(7)
@@ -204,10 +205,10 @@ ALWAYS_INLINE void transform_output(const float *m, const struct tile_output *to
     UNROLL(4)
     for (int y = 0; y < OUT; y++) {
         vec line[OUT];
-        if (!whole && y >= to->rows)
+        if (!whole && y >= to.rows)
             break;
         output_line(half[y], line);
-        store_line(to, y, line, OUT, whole);
+        store_line(&to, y, line, OUT, whole);
     }
 }
 

@@ -368,10 +368,11 @@ static few_function *const few_functions[WINOGRAD_IN][2] = {
 
 /* A^T m A for one vector of channels, then bias, residual and relu. `m` is the tile's point 0 in M. `whole`: all of the 4 x 4 outputs
  * and of the vector's lanes exist. */
-ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, const struct tile_output *to, const struct narrow narrow,
+ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, const struct tile_output *place, const struct narrow narrow,
                                     const bool whole)
 {
     const int high = narrow.y ? NARROW_OUT : WINOGRAD_OUT, wide = narrow.x ? NARROW_OUT : WINOGRAD_OUT;
+    const struct tile_output to = *place;
     vec half[WINOGRAD_OUT][WINOGRAD_IN];
 
     UNROLL(6)
@@ -394,13 +395,13 @@ ALWAYS_INLINE void transform_output(const float *m, int64_t point_stride, const 
     UNROLL(4)
     for (int y = 0; y < high; y++) {
         vec line[WINOGRAD_OUT];
-        if (!whole && y >= to->rows)
+        if (!whole && y >= to.rows)
             break;
         if (narrow.x)
             winograd_narrow_output_line(half[y], line);
         else
             winograd_output_line(half[y], line);
-        store_line(to, y, line, wide, whole);
+        store_line(&to, y, line, wide, whole);
     }
 }
 

@@ -38,24 +38,29 @@ static inline void place_output(struct tile_output *to, const struct conv_call *
     to->residual = call->residual.data ? call->residual.data + pixel * to->residual_pixel + channel : NULL;
 }
 
-/* Row y of a tile, `columns` of it at most. `whole`: all of them, and all lanes, exist. */
-ALWAYS_INLINE void store_line(const struct tile_output *to, int y, const vec *line /* (columns) */, const int columns, const bool whole)
+/* Row y of a tile, `columns` of it at most. `whole`: all of them, and all lanes, exist. `to` is the caller's own copy: a store of vectors
+ * may change anything else in memory, and its fields would be read again after each. */
+ALWAYS_INLINE void store_line(const struct tile_output *to, int y, vec *line /* (columns) */, const int columns, const bool whole)
 {
+    int exist = whole ? columns : to->columns;
+
     UNROLL(4)
-    for (int x = 0; x < columns; x++) {
-        if (!whole && x >= to->columns)
-            break;
-        vec result = line[x] + to->bias;
-        if (to->residual) {
-            const float *add = to->residual + y * to->residual_row + x * to->residual_pixel;
-            result = result + (whole ? vec_load(add) : vec_load_first(add, to->lanes));
-        }
-        result = vec_max(result, to->floor);
-        float *out = to->out + y * to->out_row + x * to->out_pixel;
+    for (int x = 0; x < columns; x++)
+        line[x] += to->bias;
+    if (to->residual) {
+        const float *residual = to->residual + y * to->residual_row;
+        UNROLL(4)
+        for (int x = 0; x < columns && x < exist; x++)
+            line[x] += whole ? vec_load(residual + x * to->residual_pixel) : vec_load_first(residual + x * to->residual_pixel, to->lanes);
+    }
+    float *out = to->out + y * to->out_row;
+    UNROLL(4)
+    for (int x = 0; x < columns && x < exist; x++) {
+        vec result = vec_max(line[x], to->floor);
         if (whole)
-            vec_store(out, result);
+            vec_store(out + x * to->out_pixel, result);
         else
-            vec_store_first(out, result, to->lanes);
+            vec_store_first(out + x * to->out_pixel, result, to->lanes);
     }
 }
 
