@@ -161,7 +161,7 @@ ALWAYS_INLINE void add_channel(vec (*sum)[BLOCK_VECTORS], const float *in, int64
         vec x = vec_all(in[p * stride]);
         UNROLL(2)
         for (int v = 0; v < vectors; v++)
-            sum[p][v] = vec_fma(x, w[v], sum[p][v]);
+            sum[p][v] = vec_accumulate(x, w[v], sum[p][v]);
     }
 }
 
