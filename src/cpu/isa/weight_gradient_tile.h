@@ -11,7 +11,8 @@
 enum {
     MR_WIDE = VEC_REGISTERS / 4,   /* with two vectors of output channels */
     MR_NARROW = VEC_REGISTERS / 2, /* with one */
-    MR_TALL = VEC_REGISTERS * 3 / 4
+    MR_TALL = VEC_REGISTERS * 3 / 4,
+    PIXELS_AT_ONCE = VEC_REGISTERS == 32 ? 1 : 2 /* in the inner loop, see conv_pointwise.c */
 };
 
 /* What a register tile walks over. */
@@ -20,6 +21,23 @@ struct walk {
     int64_t in_image, in_row, in_column, out_column; /* steps in floats */
     const float *in, *out;
 };
+
+/* Adds one pixel to the sums of a tile: in (mr), out (vectors). */
+ALWAYS_INLINE void add_pixel(vec (*sum)[2], const float *in, const float *out, const int mr, const int vectors)
+{
+    vec o[2];
+
+    UNROLL(2)
+    for (int v = 0; v < vectors; v++)
+        o[v] = vec_load(out + v * VEC_WIDTH);
+    UNROLL(24)
+    for (int m = 0; m < mr; m++) {
+        vec x = vec_all(in[m]);
+        UNROLL(2)
+        for (int v = 0; v < vectors; v++)
+            sum[m][v] = vec_accumulate(x, o[v], sum[m][v]);
+    }
+}
 
 /* sums (mr, nr) += in^T * out_gradient. mr and vectors are constants at every call; without the pragmas GCC keeps the sums of the
  * tile of 24 in memory. */
@@ -36,18 +54,14 @@ ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int 
     for (int image = 0; image < w->images; image++)
         for (int row = 0; row < w->rows; row++) {
             const float *in = w->in + image * w->in_image + row * w->in_row;
-            for (int column = 0; column < w->columns; column++, in += w->in_column, out += w->out_column) {
-                vec o[2];
+            int column = 0;
+            for (; column + PIXELS_AT_ONCE <= w->columns; column += PIXELS_AT_ONCE) {
                 UNROLL(2)
-                for (int v = 0; v < vectors; v++)
-                    o[v] = vec_load(out + v * VEC_WIDTH);
-                UNROLL(24)
-                for (int m = 0; m < mr; m++) {
-                    UNROLL(2)
-                    for (int v = 0; v < vectors; v++)
-                        sum[m][v] = vec_fma(vec_all(in[m]), o[v], sum[m][v]);
-                }
+                for (int pixel = 0; pixel < PIXELS_AT_ONCE; pixel++, in += w->in_column, out += w->out_column)
+                    add_pixel(sum, in, out, mr, vectors);
             }
+            for (; column < w->columns; column++, in += w->in_column, out += w->out_column)
+                add_pixel(sum, in, out, mr, vectors);
         }
     UNROLL(24)
     for (int m = 0; m < mr; m++) {
