@@ -108,9 +108,9 @@ static void pack_row(const struct conv_shape *s, const struct layout *l, const f
             for (int x = 0; x < inside; x++, from += pixel_stride, pixel += l->mr)
                 for (int i = 0; i < l->mr; i += VEC_WIDTH)
                     vec_store(pixel + i, vec_load(from + i));
-        else if (lanes == 8 && l->mr == 8)
-            for (int x = 0; x < inside; x++, from += pixel_stride, pixel += 8)
-                memcpy(pixel, from, 8 * sizeof(float));
+        else if (lanes == MR_WIDE && l->mr == MR_WIDE)
+            for (int x = 0; x < inside; x++, from += pixel_stride, pixel += MR_WIDE)
+                memcpy(pixel, from, MR_WIDE * sizeof(float));
         else
             for (int x = 0; x < inside; x++, from += pixel_stride, pixel += l->mr) {
                 memcpy(pixel, from, (size_t)lanes * sizeof(float));

@@ -36,43 +36,54 @@ struct narrow_block {
     int rows, columns, lanes;
 };
 
-/* sums [kx][j] += inputs * copy j of the gradient, for `taps` neighbouring taps of one window row. taps and width are constants at the
- * calls that matter. */
-ALWAYS_INLINE void narrow_tile(const struct narrow_block *b, float *sums, const int taps, const int width)
+/* Lanes that are channels, of which `left` are left. A mask costs more than a test. */
+ALWAYS_INLINE vec load_lanes(const float *from, int left)
+{
+    if (left >= VEC_WIDTH)
+        return vec_load(from);
+    return vec_load_first(from, left);
+}
+
+/* sums [kx][j] += inputs * copy j of the gradient, for `taps` neighbouring taps of one window row and `count` of the `width` channels from
+ * `first` on. The last four are constants at the calls that matter. */
+ALWAYS_INLINE void narrow_tile(const struct narrow_block *b, float *sums, const int taps, const int width, const int first, const int count)
 {
     vec sum[3][8];
     for (int t = 0; t < taps; t++)
-        for (int j = 0; j < width; j++)
-            sum[t][j] = vec_load(sums + (t * width + j) * VEC_WIDTH);
+        for (int j = 0; j < count; j++)
+            sum[t][j] = vec_load(sums + (t * width + first + j) * VEC_WIDTH);
     const float *out = b->out;
     for (int row = 0; row < b->rows; row++) {
         const float *pixel = b->in + row * b->in_row;
         for (int column = 0; column < b->columns; column++, pixel += b->in_column, out += b->out_pixel) {
-            vec gradient = vec_load_first(out, b->lanes);
-            for (int j = 0; j < width; j++) {
-                vec copy = vec_spread(gradient, width, j);
+            vec gradient = load_lanes(out, b->lanes);
+            for (int j = 0; j < count; j++) {
+                vec copy = width == VEC_WIDTH ? vec_all(out[first + j]) : vec_spread(gradient, width, first + j);
                 for (int t = 0; t < taps; t++)
                     sum[t][j] = vec_fma(copy, vec_load(pixel + t * b->in_tap), sum[t][j]);
             }
         }
     }
     for (int t = 0; t < taps; t++)
-        for (int j = 0; j < width; j++)
-            vec_store(sums + (t * width + j) * VEC_WIDTH, sum[t][j]);
+        for (int j = 0; j < count; j++)
+            vec_store(sums + (t * width + first + j) * VEC_WIDTH, sum[t][j]);
 }
 
 static void narrow_window_row(const struct narrow_block *b, float *sums, int kernel, int width)
 {
     struct narrow_block tap = *b;
-    if (VEC_WIDTH >= 8 && kernel == 3 && width == 8)
-        narrow_tile(b, sums, 3, 8);
-    else if (kernel == 3 && width == 4)
-        narrow_tile(b, sums, 3, 4);
+    if (VEC_REGISTERS == 32 && VEC_WIDTH >= 8 && kernel == 3 && width == 8)
+        narrow_tile(b, sums, 3, 8, 0, 8);
+    else if (VEC_WIDTH == 8 && kernel == 3 && width == 8) { /* 24 sums are too many for 16 registers */
+        narrow_tile(b, sums, 3, 8, 0, 4);
+        narrow_tile(b, sums, 3, 8, 4, 4);
+    } else if (kernel == 3 && width == 4)
+        narrow_tile(b, sums, 3, 4, 0, 4);
     else if (kernel == 3 && width == 2)
-        narrow_tile(b, sums, 3, 2);
+        narrow_tile(b, sums, 3, 2, 0, 2);
     else
         for (int kx = 0; kx < kernel; kx++, tap.in += tap.in_tap)
-            narrow_tile(&tap, sums + kx * width * VEC_WIDTH, 1, width);
+            narrow_tile(&tap, sums + kx * width * VEC_WIDTH, 1, width, 0, width);
 }
 
 /* panel [vectors][rows][columns][VEC_WIDTH]: the input from (first_y, first_x) on, zero outside it, pixel by pixel. */
@@ -87,9 +98,11 @@ static void copy_inputs(const struct narrow_job *job, int image, int first_y, in
         for (int x = first_x; x < first_x + job->padded_width; x++, panel += VEC_WIDTH) {
             bool inside = y >= 0 && y < s->in_height && x >= 0 && x < s->in_width;
             for (int v = 0; v < job->vectors; v++) {
-                int lanes = inside ? smaller(s->in_channels - v * VEC_WIDTH, VEC_WIDTH) : 0;
-                vec_store(panel + v * vector_floats,
-                          lanes > 0 ? vec_load_first(row + x * in->pixel_stride + v * VEC_WIDTH, lanes) : vec_zero());
+                vec value = vec_zero();
+                int lanes = s->in_channels - v * VEC_WIDTH;
+                if (inside)
+                    value = load_lanes(row + x * in->pixel_stride + v * VEC_WIDTH, lanes);
+                vec_store(panel + v * vector_floats, value);
             }
         }
     }
