@@ -36,14 +36,6 @@ struct narrow_block {
     int rows, columns, lanes;
 };
 
-/* Lanes that are channels, of which `left` are left. A mask costs more than a test. */
-ALWAYS_INLINE vec load_lanes(const float *from, int left)
-{
-    if (left >= VEC_WIDTH)
-        return vec_load(from);
-    return vec_load_first(from, left);
-}
-
 /* sums [kx][j] += inputs * copy j of the gradient, for `taps` neighbouring taps of one window row and `count` of the `width` channels from
  * `first` on. The last four are constants at the calls that matter. */
 ALWAYS_INLINE void narrow_tile(const struct narrow_block *b, float *sums, const int taps, const int width, const int first, const int count)
@@ -56,7 +48,7 @@ ALWAYS_INLINE void narrow_tile(const struct narrow_block *b, float *sums, const 
     for (int row = 0; row < b->rows; row++) {
         const float *pixel = b->in + row * b->in_row;
         for (int column = 0; column < b->columns; column++, pixel += b->in_column, out += b->out_pixel) {
-            vec gradient = load_lanes(out, b->lanes);
+            vec gradient = vec_load_first(out, b->lanes);
             for (int j = 0; j < count; j++) {
                 vec copy = width == VEC_WIDTH ? vec_all(out[first + j]) : vec_spread(gradient, width, first + j);
                 for (int t = 0; t < taps; t++)
@@ -99,9 +91,8 @@ static void copy_inputs(const struct narrow_job *job, int image, int first_y, in
             bool inside = y >= 0 && y < s->in_height && x >= 0 && x < s->in_width;
             for (int v = 0; v < job->vectors; v++) {
                 vec value = vec_zero();
-                int lanes = s->in_channels - v * VEC_WIDTH;
                 if (inside)
-                    value = load_lanes(row + x * in->pixel_stride + v * VEC_WIDTH, lanes);
+                    value = vec_load_first(row + x * in->pixel_stride + v * VEC_WIDTH, smaller(s->in_channels - v * VEC_WIDTH, VEC_WIDTH));
                 vec_store(panel + v * vector_floats, value);
             }
         }
