@@ -5,9 +5,10 @@
  * remembered (kernel_times.h). Remembered times overrule estimates only as far as they are certain: another kernel must have
  * been MARGIN faster than the one that the estimates choose, and both must have been measured.
  *
- * A measurement runs the candidates in turns, so that a disturbance hits all of them, and takes the shortest time of each. Every
- * run reads another copy of the weights, which together exceed the caches of a core, because in a network the weights have not
- * been used since the last pass; the maps are where the step before has just written them.
+ * A measurement runs the candidates in turns, so that a disturbance hits all of them, and takes the median of each: what is fastest
+ * in the quiet moments of a shared core need not be so in its ordinary ones. Every run reads another copy of the weights, which
+ * together exceed the caches of a core, because in a network the weights have not been used since the last pass; the maps are
+ * where the step before has just written them.
  */
 #include "plan/tune.h"
 
@@ -60,7 +61,7 @@ struct candidate {
     char *packed; /* (copies, packed_bytes) */
     size_t packed_bytes;
     int copies;
-    double best_ms;
+    double times[MAX_ROUNDS]; /* ms, sorted as they come */
 };
 
 /* Memory that all candidates of a shape share: maps, bias, scratch. */
@@ -96,7 +97,6 @@ static dla_status prepare_candidate(const struct conv_kernel *kernel, const stru
         .packed_bytes = packed_bytes,
         .copies = copies,
         .packed = allocate_zeroed(packed_bytes * (size_t)copies),
-        .best_ms = 1e30,
     };
     if (plain == NULL || candidate->packed == NULL) {
         memory_free(plain);
@@ -137,20 +137,28 @@ static dla_status prepare_workbench(const struct conv_shape *s, const struct can
     return DLA_OK;
 }
 
-static void run_rounds(struct candidate *candidates, int count, struct workbench *workbench)
+static void insert_sorted(double *sorted, int count, double ms)
+{
+    for (; count > 0 && sorted[count - 1] > ms; count--)
+        sorted[count] = sorted[count - 1];
+    sorted[count] = ms;
+}
+
+/* How many rounds it were. */
+static int run_rounds(struct candidate *candidates, int count, struct workbench *workbench)
 {
     double begin = clock_milliseconds();
+    int round = 0;
 
-    for (int round = 0; round < MAX_ROUNDS && (round < MIN_ROUNDS || clock_milliseconds() - begin < round_limit_ms); round++)
+    for (; round < MAX_ROUNDS && (round < MIN_ROUNDS || clock_milliseconds() - begin < round_limit_ms); round++)
         for (int i = 0; i < count; i++) {
             struct candidate *candidate = &candidates[i];
             workbench->call.packed = candidate->packed + (size_t)(round % candidate->copies) * candidate->packed_bytes;
             double start = clock_milliseconds();
             candidate->kernel->run(&workbench->call);
-            double took = clock_milliseconds() - start;
-            if (took < candidate->best_ms)
-                candidate->best_ms = took;
+            insert_sorted(candidate->times, round, clock_milliseconds() - start);
         }
+    return round;
 }
 
 static dla_status measure(const struct conv_kernel *const *kernels, int count, const struct conv_shape *shape, struct thread_pool *pool,
@@ -163,9 +171,9 @@ static dla_status measure(const struct conv_kernel *const *kernels, int count, c
     for (int i = 0; i < count && status == DLA_OK; i++)
         status = prepare_candidate(kernels[i], shape, &candidates[i]);
     if (status == DLA_OK && (status = prepare_workbench(shape, candidates, count, pool, &workbench)) == DLA_OK) {
-        run_rounds(candidates, count, &workbench);
+        int rounds = run_rounds(candidates, count, &workbench);
         for (int i = 0; i < count && status == DLA_OK; i++)
-            status = kernel_times_set(times, kernels[i]->name, thread_pool_size(pool), shape, 1e3 * candidates[i].best_ms);
+            status = kernel_times_set(times, kernels[i]->name, thread_pool_size(pool), shape, 1e3 * candidates[i].times[rounds / 2]);
     }
     for (int i = 0; i < count; i++)
         memory_free(candidates[i].packed);

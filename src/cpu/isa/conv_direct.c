@@ -34,12 +34,11 @@
 enum {
     CHUNK = 16,
     BLOCK_VECTORS = 2,
-    TILE_PIXELS = VEC_REGISTERS == 32 ? 14 : 6,
-    CHANNELS_AT_ONCE = VEC_REGISTERS == 32 ? 1 : 2, /* in the inner loop, see conv_pointwise.c */
-    POINTWISE_COLUMNS = 112,                        /* 8 tiles of 14 */
-    MAX_TAPS = 121,                                 /* kernel 11 */
-    STRIP_BYTES = 192 * 1024,                       /* of the 0.5 to 2 MB of L2; the rest is for weights */
-    HEAVY_WEIGHT_BYTES = 2 << 20,                   /* weights that are rather read once, by a strip of up to HEAVY_STRIP_BYTES */
+    TILE_PIXELS = MANY_REGISTERS ? 14 : 6,
+    POINTWISE_COLUMNS = 112,      /* 8 tiles of 14 */
+    MAX_TAPS = 121,               /* kernel 11 */
+    STRIP_BYTES = 192 * 1024,     /* of the 0.5 to 2 MB of L2; the rest is for weights */
+    HEAVY_WEIGHT_BYTES = 2 << 20, /* weights that are rather read once, by a strip of up to HEAVY_STRIP_BYTES */
     HEAVY_STRIP_BYTES = 512 * 1024,
     TASKS_PER_THREAD = 6, /* an even end without a cost per task that shows */
     ALIGNMENT = 64
@@ -287,13 +286,13 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ro
         for (int tap = 0; tap < t->tap_count; tap++) {
             const float *in = plane + t->taps[tap], *in_second = in + t->in_row;
             int i = begin;
-            for (; i + CHANNELS_AT_ONCE <= end; i += CHANNELS_AT_ONCE, in += CHANNELS_AT_ONCE, in_second += CHANNELS_AT_ONCE) {
+            for (; i + TERMS_AT_ONCE <= end; i += TERMS_AT_ONCE, in += TERMS_AT_ONCE, in_second += TERMS_AT_ONCE) {
                 __builtin_prefetch(ahead, 0, 2);
-                ahead += t->ahead_step * CHANNELS_AT_ONCE;
+                ahead += t->ahead_step * TERMS_AT_ONCE;
                 UNROLL(2)
-                for (int c = 0; c < CHANNELS_AT_ONCE; c++)
+                for (int c = 0; c < TERMS_AT_ONCE; c++)
                     add_channel(sum, in + c, in_second + c, weight + c * vectors * VEC_WIDTH, pixels, row_pixels, vectors);
-                weight += CHANNELS_AT_ONCE * vectors * VEC_WIDTH;
+                weight += TERMS_AT_ONCE * vectors * VEC_WIDTH;
             }
             for (; i < end; i++, in++, in_second++, ahead += t->ahead_step, weight += vectors * VEC_WIDTH)
                 add_channel(sum, in, in_second, weight, pixels, row_pixels, vectors);

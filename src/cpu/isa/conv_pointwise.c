@@ -12,11 +12,9 @@
  * (7x7 maps), reading the weights from memory takes as long as the arithmetic: each tile then prefetches its share of the next
  * block's weights into L2, a few lines every RUN channels.
  *
- * With 16 registers a tile has fewer FMAs for its other instructions: 12 beside 8 loads. A core alone starts all of them in the six
- * cycles of the FMAs, but a core whose other hardware thread is busy starts half as many instructions. So there the loop takes two
- * channels at a time, no weights are fetched into L1, and what is fetched into L2 is fetched by the first strip alone, less often and
- * more at once. Narrow tiles also read the weights more often, and strips are long, beyond what L2 holds: better a strip's sources come from
- * L3 than the weights from memory again.
+ * With 16 registers every instruction counts (TERMS_AT_ONCE in vector.h): no weights are fetched into L1, and what is fetched into L2 is
+ * fetched by the first strip alone, less often and more at once. Narrow tiles also read the weights more often, and strips are long, beyond
+ * what L2 holds: better a strip's sources come from L3 than the weights from memory again.
  *
  * Threads share pixels, as those do who write and read these maps, so that most of what a thread reads lies in its own cache; with
  * few pixels the weights are the larger part of what is read, and they share output channels.
@@ -28,12 +26,10 @@
 
 enum {
     BLOCK_VECTORS = 2,
-    TILE_PIXELS = VEC_REGISTERS == 32 ? 14 : 6,
-    SMALL_TILE = VEC_REGISTERS == 32 ? 4 : 3, /* pixels; fewer leave FMA units idle: 2 x 4 sums in flight are just enough */
-    MANY_REGISTERS = VEC_REGISTERS == 32,
+    TILE_PIXELS = MANY_REGISTERS ? 14 : 6,
+    SMALL_TILE = MANY_REGISTERS ? 4 : 3,                /* pixels; fewer leave FMA units idle: 2 x 4 sums in flight are just enough */
     STRIP_TILES = MANY_REGISTERS ? 8 : 34,              /* at most: a strip's sources stay in L2 from one block of weights to the next */
     STRIP_BYTES = (MANY_REGISTERS ? 512 : 2048) * 1024, /* of sources, for the same reason, where they are what is read most */
-    CHANNELS_AT_ONCE = MANY_REGISTERS ? 1 : 2,          /* in the inner loop */
     RUN = MANY_REGISTERS ? 16 : 128,                    /* channels between prefetches */
     PREFETCH_TILES = 8,                                 /* with more tiles a block, reading its weights is hidden anyway */
     LINE_FLOATS = 16,
@@ -202,11 +198,11 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
             for (int line = 0; line < t->prefetch_lines; line++, prefetch += LINE_FLOATS)
                 __builtin_prefetch(prefetch, 0, 2);
             int i = 0;
-            for (; i + CHANNELS_AT_ONCE <= run; i += CHANNELS_AT_ONCE, in += CHANNELS_AT_ONCE) {
+            for (; i + TERMS_AT_ONCE <= run; i += TERMS_AT_ONCE, in += TERMS_AT_ONCE) {
                 UNROLL(2)
-                for (int c = 0; c < CHANNELS_AT_ONCE; c++)
+                for (int c = 0; c < TERMS_AT_ONCE; c++)
                     add_channel(sum, in + c, stride, weight + c * vectors * VEC_WIDTH, pixels, vectors);
-                weight += CHANNELS_AT_ONCE * vectors * VEC_WIDTH;
+                weight += TERMS_AT_ONCE * vectors * VEC_WIDTH;
             }
             for (; i < run; i++, in++, weight += vectors * VEC_WIDTH)
                 add_channel(sum, in, stride, weight, pixels, vectors);

@@ -25,7 +25,7 @@ enum { KERNEL = 7, MAX_INPUTS = 4, PIXELS = 16, STRIP_ROWS = 4, STRIP_IN_ROWS = 
 
 static bool supports(const struct conv_shape *s)
 {
-    return VEC_REGISTERS == 32 && s->kernel == KERNEL && s->stride == 1 && s->dilation == 1 && s->groups == 1 && s->source_count == 1
+    return MANY_REGISTERS && s->kernel == KERNEL && s->stride == 1 && s->dilation == 1 && s->groups == 1 && s->source_count == 1
            && s->in_channels <= MAX_INPUTS;
 }
 

@@ -30,7 +30,6 @@
 #include "cpu/isa/vector.h"
 
 enum {
-    MANY_REGISTERS = VEC_REGISTERS == 32,
     TILE_ROWS = MANY_REGISTERS ? 2 : 1,
     TILE_COLUMNS = 8, /* at most */
     TAPS = 9,

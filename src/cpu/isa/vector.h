@@ -414,6 +414,11 @@ ALWAYS_INLINE float vec_largest_lane(vec v)
  *                               two below VEC_WIDTH), vec_next_lanes the next member of each group
  *     vec_load_half, _store_half  float16 in memory, rounded to nearest even */
 
+/* With 16 registers a tile of sums has fewer multiply-adds for its other instructions, 12 beside 8 loads. A core alone starts all of them in
+ * the six cycles of the multiply-adds, but one whose other hardware thread is busy starts half as many instructions: there the inner
+ * loops take two terms of each sum at a time. */
+enum { MANY_REGISTERS = VEC_REGISTERS == 32, TERMS_AT_ONCE = MANY_REGISTERS ? 1 : 2 };
+
 /* Vectors needed for n floats. */
 ALWAYS_INLINE int vec_count(int n)
 {

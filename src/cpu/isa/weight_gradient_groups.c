@@ -64,7 +64,7 @@ ALWAYS_INLINE void narrow_tile(const struct narrow_block *b, float *sums, const 
 static void narrow_window_row(const struct narrow_block *b, float *sums, int kernel, int width)
 {
     struct narrow_block tap = *b;
-    if (VEC_REGISTERS == 32 && VEC_WIDTH >= 8 && kernel == 3 && width == 8)
+    if (MANY_REGISTERS && VEC_WIDTH >= 8 && kernel == 3 && width == 8)
         narrow_tile(b, sums, 3, 8, 0, 8);
     else if (VEC_WIDTH == 8 && kernel == 3 && width == 8) { /* 24 sums are too many for 16 registers */
         narrow_tile(b, sums, 3, 8, 0, 4);

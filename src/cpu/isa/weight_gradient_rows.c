@@ -26,7 +26,7 @@ bool ISA_NAME(rows_gradient_supports)(const struct conv_shape *s)
 {
     bool stem = s->kernel == STEM_KERNEL && s->in_channels == STEM_CHANNELS;
     bool plain = s->kernel == PLAIN_KERNEL && s->in_channels % PLAIN_CHANNELS == 0;
-    return VEC_REGISTERS == 32 && s->groups == 1 && s->stride == 1 && s->dilation == 1 && s->out_channels <= VEC_WIDTH && (stem || plain);
+    return MANY_REGISTERS && s->groups == 1 && s->stride == 1 && s->dilation == 1 && s->out_channels <= VEC_WIDTH && (stem || plain);
 }
 
 static struct rows_job rows_job_of(const struct conv_shape *s)

@@ -11,8 +11,7 @@
 enum {
     MR_WIDE = VEC_REGISTERS / 4,   /* with two vectors of output channels */
     MR_NARROW = VEC_REGISTERS / 2, /* with one */
-    MR_TALL = VEC_REGISTERS * 3 / 4,
-    PIXELS_AT_ONCE = VEC_REGISTERS == 32 ? 1 : 2 /* in the inner loop, see conv_pointwise.c */
+    MR_TALL = VEC_REGISTERS * 3 / 4
 };
 
 /* What a register tile walks over. */
@@ -55,9 +54,9 @@ ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int 
         for (int row = 0; row < w->rows; row++) {
             const float *in = w->in + image * w->in_image + row * w->in_row;
             int column = 0;
-            for (; column + PIXELS_AT_ONCE <= w->columns; column += PIXELS_AT_ONCE) {
+            for (; column + TERMS_AT_ONCE <= w->columns; column += TERMS_AT_ONCE) {
                 UNROLL(2)
-                for (int pixel = 0; pixel < PIXELS_AT_ONCE; pixel++, in += w->in_column, out += w->out_column)
+                for (int pixel = 0; pixel < TERMS_AT_ONCE; pixel++, in += w->in_column, out += w->out_column)
                     add_pixel(sum, in, out, mr, vectors);
             }
             for (; column < w->columns; column++, in += w->in_column, out += w->out_column)

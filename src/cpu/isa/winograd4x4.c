@@ -72,7 +72,7 @@ static double larger(double a, double b)
 static bool few_tiles(const struct blocking *b, int set_tiles, int tiles, int vectors)
 {
     bool narrow = b->first_wide > 0 || b->first_low < b->tile_count;
-    return VEC_REGISTERS == 32 && !narrow && set_tiles == FEW && tiles == FEW && vectors == BLOCK_VECTORS;
+    return MANY_REGISTERS && !narrow && set_tiles == FEW && tiles == FEW && vectors == BLOCK_VECTORS;
 }
 
 /* The estimate for sets of `tiles` tiles, in cycles measured on a Zen 5 core. */

@@ -110,9 +110,9 @@ ALWAYS_INLINE void multiply_points(const float *in, const float *weight, float *
             for (int v = 0; v < vectors; v++)
                 sum[r][v] = vec_zero();
         }
-        for (int i = 0; i < channels; i += CHANNELS_AT_ONCE, weight += CHANNELS_AT_ONCE * width) {
+        for (int i = 0; i < channels; i += TERMS_AT_ONCE, weight += TERMS_AT_ONCE * width) {
             UNROLL(2)
-            for (int c = 0; c < CHANNELS_AT_ONCE; c++) {
+            for (int c = 0; c < TERMS_AT_ONCE; c++) {
                 vec w[BLOCK_VECTORS];
                 UNROLL(2)
                 for (int v = 0; v < vectors; v++)

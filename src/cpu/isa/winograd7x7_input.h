@@ -32,7 +32,7 @@ enum {
     POINTS = IN * IN,
     PARTS = 2,      /* filters of OUT taps along a side */
     MAX_INPUTS = 4, /* channels */
-    TILES = VEC_REGISTERS == 32 ? 14 : 8,
+    TILES = MANY_REGISTERS ? 14 : 8,
     LINE = 16,    /* floats: a block of tiles and the one after it */
     ROW_SLOTS = 8 /* rows of the image that are kept: IN, a power of two */
 };

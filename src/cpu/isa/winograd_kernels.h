@@ -13,12 +13,10 @@
 #include "cpu/isa/winograd_transform.h"
 
 enum {
-    MANY_REGISTERS = VEC_REGISTERS == 32,
-    CHUNK = MANY_REGISTERS ? 32 : 64,          /* input channels: short tiles read and write more sums for each */
-    CHANNELS_AT_ONCE = MANY_REGISTERS ? 1 : 2, /* see conv_pointwise.c */
+    CHUNK = MANY_REGISTERS ? 32 : 64, /* input channels: short tiles read and write more sums for each */
     BLOCK_VECTORS = 2,
     BLOCK = BLOCK_VECTORS * VEC_WIDTH, /* output channels */
-    ROWS = VEC_REGISTERS == 32 ? 14 : 6,
+    ROWS = MANY_REGISTERS ? 14 : 6,
     FEW = 4, /* tiles of multiply_few */
     TAPS = 9,
     LINE_FLOATS = 16,
@@ -231,9 +229,9 @@ ALWAYS_INLINE void multiply(const float *in, const float *weight, int count, flo
             sum[r][v] = vec_zero();
     }
     /* V is read in the order of its layout: a line with each turn fetches what the next call reads. */
-    for (; in + CHANNELS_AT_ONCE <= end; in += CHANNELS_AT_ONCE, weight += CHANNELS_AT_ONCE * width, next += LINE_FLOATS) {
+    for (; in + TERMS_AT_ONCE <= end; in += TERMS_AT_ONCE, weight += TERMS_AT_ONCE * width, next += LINE_FLOATS) {
         UNROLL(2)
-        for (int c = 0; c < CHANNELS_AT_ONCE; c++)
+        for (int c = 0; c < TERMS_AT_ONCE; c++)
             add_channel(sum, in + c, weight + c * width, rows, vectors);
         __builtin_prefetch(next);
     }

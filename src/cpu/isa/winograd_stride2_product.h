@@ -11,12 +11,10 @@
 #include "cpu/isa/winograd_stride2_tile.h"
 
 enum {
-    MANY_REGISTERS = VEC_REGISTERS == 32,
     CHUNK = 16, /* input channels */
     TILES = MANY_REGISTERS ? 7 : 6,
     ROWS = MANY_REGISTERS ? 2 * TILES : TILES,
     BLOCK_VECTORS = MANY_REGISTERS ? 1 : 2,       /* of outputs */
-    CHANNELS_AT_ONCE = MANY_REGISTERS ? 1 : 2,    /* in the inner loop, see conv_pointwise.c */
     VECTOR_PRODUCTS = POINTS * TILES * VEC_WIDTH, /* M of a set and a vector of outputs */
     MAX_WEIGHT_BYTES = 1300 * 1024                /* of 64 > 128 channels; a set reads all of them, from L2 or, just fast enough, from L3 */
 };
@@ -65,9 +63,9 @@ ALWAYS_INLINE void multiply_rows(const float *in, int64_t chunk, int chunk_count
             sum[r][v] = vec_zero();
     }
     for (int c = 0; c < chunk_count; c++, in += chunk)
-        for (int i = 0; i < CHUNK; i += CHANNELS_AT_ONCE, weight += CHANNELS_AT_ONCE * VEC_WIDTH) {
+        for (int i = 0; i < CHUNK; i += TERMS_AT_ONCE, weight += TERMS_AT_ONCE * VEC_WIDTH) {
             UNROLL(2)
-            for (int at = 0; at < CHANNELS_AT_ONCE; at++) {
+            for (int at = 0; at < TERMS_AT_ONCE; at++) {
                 vec w[BLOCK_VECTORS];
                 UNROLL(2)
                 for (int v = 0; v < vectors; v++)
