@@ -42,20 +42,23 @@ static inline void place_output(struct tile_output *to, const struct conv_call *
  * may change anything else in memory, and its fields would be read again after each. */
 ALWAYS_INLINE void store_line(const struct tile_output *to, int y, vec *line /* (columns) */, const int columns, const bool whole)
 {
-    int exist = whole ? columns : to->columns;
-
     UNROLL(4)
     for (int x = 0; x < columns; x++)
         line[x] += to->bias;
     if (to->residual) {
         const float *residual = to->residual + y * to->residual_row;
         UNROLL(4)
-        for (int x = 0; x < columns && x < exist; x++)
+        for (int x = 0; x < columns; x++) {
+            if (!whole && x >= to->columns)
+                break;
             line[x] += whole ? vec_load(residual + x * to->residual_pixel) : vec_load_first(residual + x * to->residual_pixel, to->lanes);
+        }
     }
     float *out = to->out + y * to->out_row;
     UNROLL(4)
-    for (int x = 0; x < columns && x < exist; x++) {
+    for (int x = 0; x < columns; x++) {
+        if (!whole && x >= to->columns)
+            break;
         vec result = vec_max(line[x], to->floor);
         if (whole)
             vec_store(out + x * to->out_pixel, result);
