@@ -294,7 +294,7 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ro
                     add_channel(sum, in + c, in_second + c, weight + c * vectors * VEC_WIDTH, pixels, row_pixels, vectors);
                 weight += TERMS_AT_ONCE * vectors * VEC_WIDTH;
             }
-            for (; i < end; i++, in++, in_second++, ahead += t->ahead_step, weight += vectors * VEC_WIDTH)
+            for (; TERMS_AT_ONCE > 1 && i < end; i++, in++, in_second++, ahead += t->ahead_step, weight += vectors * VEC_WIDTH)
                 add_channel(sum, in, in_second, weight, pixels, row_pixels, vectors);
         }
     }

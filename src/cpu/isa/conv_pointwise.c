@@ -204,7 +204,7 @@ ALWAYS_INLINE void tile_run(struct tile *t, const int pixels, const int vectors)
                     add_channel(sum, in + c, stride, weight + c * vectors * VEC_WIDTH, pixels, vectors);
                 weight += TERMS_AT_ONCE * vectors * VEC_WIDTH;
             }
-            for (; i < run; i++, in++, weight += vectors * VEC_WIDTH)
+            for (; TERMS_AT_ONCE > 1 && i < run; i++, in++, weight += vectors * VEC_WIDTH)
                 add_channel(sum, in, stride, weight, pixels, vectors);
         }
     }

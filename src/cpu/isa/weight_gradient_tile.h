@@ -59,7 +59,7 @@ ALWAYS_INLINE void multiply_tile(const struct walk *w, float *sums, int mr, int 
                 for (int pixel = 0; pixel < TERMS_AT_ONCE; pixel++, in += w->in_column, out += w->out_column)
                     add_pixel(sum, in, out, mr, vectors);
             }
-            for (; column < w->columns; column++, in += w->in_column, out += w->out_column)
+            for (; TERMS_AT_ONCE > 1 && column < w->columns; column++, in += w->in_column, out += w->out_column)
                 add_pixel(sum, in, out, mr, vectors);
         }
     UNROLL(24)

@@ -235,7 +235,7 @@ ALWAYS_INLINE void multiply(const float *in, const float *weight, int count, flo
             add_channel(sum, in + c, weight + c * width, rows, vectors);
         __builtin_prefetch(next);
     }
-    for (; in < end; in++, weight += width)
+    for (; TERMS_AT_ONCE > 1 && in < end; in++, weight += width)
         add_channel(sum, in, weight, rows, vectors);
     if (first) {
         UNROLL(14)
