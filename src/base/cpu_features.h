@@ -32,7 +32,7 @@ dla_status isa_choose(enum isa *isa);
 void cpu_describe(char *text, size_t size);
 
 /* Whether a core is known to add floats beside its multiply-adds, from operands in memory that cost nothing: AMD's family 19h: measured on a
- * Zen 4; a Zen 3 has the same units. A Zen 5 has such adders, too, but twice the lanes for as many loads; it was not measured. */
+ * Zen 4 and, with AVX2, on a Zen 3. A Zen 5 has such adders, too, but twice the lanes for as many loads; it was not measured. */
 bool cpu_adds_beside_products(void);
 
 int cpu_core_count(void); /* physical cores that this process may run on, at least 1 */
