@@ -116,7 +116,7 @@ static value first_user(const struct graph *graph, int parameter)
 
 /* probes: elements of each parameter that are differentiated. tolerance: relative to the parameter's largest gradient; a whole
  * network ends in batch norms over a handful of pixels, which magnify float's rounding: its outputs are off by 2e-6 to 3e-5 of the largest,
- * as a kernel's order of summation has it, those of single operations by 2e-7. Outputs have a twentieth of the tolerance. */
+ * as a kernel's order of summation has it. Outputs have a twentieth of the tolerance. */
 static void check_gradients(const struct graph *graph, struct tape_options options, int probes, double tolerance, const char *what)
 {
     struct fixture f;

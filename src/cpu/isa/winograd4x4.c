@@ -18,7 +18,7 @@
  * BLOCK_VECTORS vectors: AVX-512 14 x 2 sums + 2 weights + 1 broadcast = 31 of 32 registers, AVX2 6 x 2 + 2 + 1 = 15 of 16. A
  * block costs 14 x 32 = 448 cycles of FMAs, 10 more for reading and writing its 28 sums. The six rows of a chunk follow one
  * another, so its taps come from memory once and from L2 after that. A set of tiles is so large that its V (4608 bytes a tile and
- * chunk) stays in L2. With four tiles (7x7), U is not worth its way through L1: see multiply_few.
+ * chunk, with AVX2 9216) stays in L2. With four tiles (7x7), U is not worth its way through L1: see multiply_few.
  *
  * A last row or column of tiles that has but one or two outputs along that side does with four of the six points there (F(2, 3), see
  * winograd_transform.h). On a 14x14 map that leaves 484 products of 576. Tiles are numbered by shape so that those which have a
