@@ -19,6 +19,12 @@ dla_status thread_pool_create(int threads, struct thread_pool **pool);
 void thread_pool_destroy(struct thread_pool *pool);
 int thread_pool_size(const struct thread_pool *pool);
 
+/* Whether part `index` of `count` equal parts of a job's tasks is the first in the range of some thread. */
+static inline bool thread_pool_range_begins(int64_t index, int64_t count, int threads)
+{
+    return index == 0 || index * threads / count != (index - 1) * threads / count;
+}
+
 /* Runs task 0 .. task_count-1, each once, in any order; returns when all are done. One caller at a time. */
 void thread_pool_run(struct thread_pool *pool, thread_task *function, void *context, int task_count);
 

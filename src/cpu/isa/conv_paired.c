@@ -214,7 +214,7 @@ static struct strip strip_of(const struct conv_call *call, const struct blocking
 {
     int threads = thread_pool_size(call->pool);
     struct strip strip = {
-        .is_first = index == 0 || index * threads / b->strip_count != (index - 1) * threads / b->strip_count,
+        .is_first = thread_pool_range_begins(index, b->strip_count, threads),
         .begin = (int)((int64_t)b->tile_count * index / b->strip_count) * b->tile,
         .panel = (float *)call->scratch + panel * b->strip_floats,
     };

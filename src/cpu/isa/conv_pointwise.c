@@ -299,9 +299,7 @@ struct pointwise_job {
 /* Whether the next block's weights must be fetched while this one's are used. With long strips, only the first of a thread has to. */
 static bool weights_come_late(const struct pointwise_job *job, int64_t strip, int tiles)
 {
-    int64_t threads = job->threads, strips = job->blocking.strip_count;
-
-    return MANY_REGISTERS ? tiles <= PREFETCH_TILES : strip == 0 || strip * threads / strips != (strip - 1) * threads / strips;
+    return MANY_REGISTERS ? tiles <= PREFETCH_TILES : thread_pool_range_begins(strip, job->blocking.strip_count, job->threads);
 }
 
 static void pointwise_task(void *context, int task, int worker)
