@@ -32,14 +32,19 @@ static double double_padded(const struct double_graph *g, value v, int n, int y,
 static double double_convolve(const struct double_graph *g, const struct node *node, int n, int y, int x, int o)
 {
     const struct conv_params *p = &node->as.conv;
-    int in_group = g->graph->nodes[node->inputs[0]].channels / p->groups, group = o / (node->channels / p->groups);
+    value source = node->inputs[0];
+    int in_group = g->graph->nodes[source].channels / p->groups, group = o / (node->channels / p->groups), area = p->kernel * p->kernel;
     double sum = p->bias == NO_PARAMETER ? 0.0 : g->parameters[p->bias][o];
-    for (int i = 0; i < in_group; i++)
-        for (int ky = 0; ky < p->kernel; ky++)
-            for (int kx = 0; kx < p->kernel; kx++)
-                sum += double_padded(g, node->inputs[0], n, y * p->stride + ky * p->dilation - p->padding,
-                                     x * p->stride + kx * p->dilation - p->padding, group * in_group + i, 0.0)
-                       * g->parameters[p->weight][(((int64_t)o * in_group + i) * p->kernel + ky) * p->kernel + kx];
+    for (int ky = 0; ky < p->kernel; ky++)
+        for (int kx = 0; kx < p->kernel; kx++) {
+            int in_y = y * p->stride + ky * p->dilation - p->padding, in_x = x * p->stride + kx * p->dilation - p->padding;
+            if (in_y < 0 || in_x < 0 || in_y >= g->sizes[source].height || in_x >= g->sizes[source].width)
+                continue;
+            const double *in = double_element(g, source, n, in_y, in_x, group * in_group);
+            const double *weight = &g->parameters[p->weight][(int64_t)o * in_group * area + ky * p->kernel + kx];
+            for (int i = 0; i < in_group; i++)
+                sum += in[i] * weight[i * area];
+        }
     return sum;
 }
 

@@ -35,6 +35,12 @@ static float parameter_value(const struct parameter *p, int index, int64_t eleme
     }
 }
 
+/* A value within rounding of zero may fall on either side of a relu, which is another gradient: these inputs lead to none. */
+static float input_value(int64_t i)
+{
+    return (float)uniform(12, i);
+}
+
 struct fixture {
     struct parameter_block parameters;
     struct thread_pool *pool;
@@ -55,9 +61,8 @@ static void setup(const struct graph *graph, const struct tape_options *options,
     f->gradients = allocate_floats(f->parameters.floats);
     assert_non_null(f->gradients);
     int64_t inputs = (int64_t)options->batch * options->height * options->width * graph->nodes[graph->input].channels;
-    /* A value within rounding of zero may fall on either side of a relu, which is another gradient: these inputs lead to none. */
     for (int64_t i = 0; i < inputs; i++)
-        tape_input(f->tape)[i] = (float)uniform(12, i);
+        tape_input(f->tape)[i] = input_value(i);
 }
 
 static void teardown(struct fixture *f)
@@ -89,6 +94,19 @@ static void run(const struct graph *graph, struct fixture *f, int batch)
     tape_backward(f->tape, f->gradients);
 }
 
+/* ---- the twin: outputs and gradients in double precision, found once for all kernels that compute the same ---- */
+
+struct twin {
+    struct double_graph g;
+    int probes;        /* elements of each parameter that are differentiated */
+    double *gradients; /* (parameters, probes) */
+};
+
+static int64_t probed_element(const struct graph *graph, int parameter, int probe, int probes)
+{
+    return (int64_t)(counter_uniform(3, (uint64_t)(parameter * probes + probe)) * (double)graph->parameters[parameter].elements);
+}
+
 static double loss_of(const struct double_graph *g, value first)
 {
     value out = g->graph->output;
@@ -114,51 +132,78 @@ static value first_user(const struct graph *graph, int parameter)
     return 0;
 }
 
-/* probes: elements of each parameter that are differentiated. tolerance: relative to the parameter's largest gradient; a whole
- * network ends in batch norms over a handful of pixels, which magnify float's rounding: its outputs are off by 2e-6 to 3e-5 of the largest,
- * as a kernel's order of summation has it. Outputs have a twentieth of the tolerance. */
-static void check_gradients(const struct graph *graph, struct tape_options options, int probes, double tolerance, const char *what)
+static void twin_create(const struct graph *graph, int probes, struct twin *twin)
 {
+    *twin = (struct twin){.probes = probes};
+    struct double_graph *g = &twin->g;
+    assert_true(double_graph_create(graph, BATCH, HEIGHT, WIDTH, g));
+    twin->gradients = calloc((size_t)graph->parameter_count * (size_t)probes, sizeof(double));
+    assert_non_null(twin->gradients);
+    for (int i = 0; i < graph->parameter_count; i++)
+        for (int64_t e = 0; e < graph->parameters[i].elements; e++)
+            g->parameters[i][e] = (double)parameter_value(&graph->parameters[i], i, e);
+    for (int64_t i = 0; i < (int64_t)BATCH * HEIGHT * WIDTH * graph->nodes[graph->input].channels; i++)
+        g->maps[graph->input][i] = (double)input_value(i);
+    double_graph_forward(g, 0);
+    for (int i = 0; i < graph->parameter_count; i++) {
+        if (!graph->parameters[i].trainable)
+            continue;
+        value user = first_user(graph, i);
+        for (int probe = 0; probe < probes; probe++) {
+            double *element = &g->parameters[i][probed_element(graph, i, probe, probes)], before = *element, step = 1e-8;
+            *element = before + step;
+            double up = loss_of(g, user);
+            *element = before - step;
+            double down = loss_of(g, user);
+            *element = before;
+            twin->gradients[i * probes + probe] = (up - down) / (2.0 * step);
+        }
+        double_graph_forward(g, user);
+    }
+}
+
+static void twin_free(struct twin *twin)
+{
+    double_graph_free(&twin->g);
+    free(twin->gradients);
+}
+
+static void check_outputs(const struct twin *twin, const struct fixture *f, double tolerance, const char *what)
+{
+    const struct graph *graph = twin->g.graph;
+    const double *expected = twin->g.maps[graph->output];
+    const float *output = tape_output(f->tape, NULL);
+    double largest = 1e-20;
+    for (int64_t i = 0; i < output_floats(graph, f, BATCH); i++)
+        largest = fmax(largest, fabs(expected[i]));
+    for (int64_t i = 0; i < output_floats(graph, f, BATCH); i++)
+        if (!(fabs((double)output[i] - expected[i]) <= tolerance * largest))
+            fail_msg("%s: output %lld is %g, in double %g", what, (long long)i, (double)output[i], expected[i]);
+}
+
+/* tolerance: relative to the parameter's largest gradient; a whole network ends in batch norms over a handful of pixels, which magnify
+ * float's rounding: its outputs are off by 2e-6 to 3e-5 of the largest, as a kernel's order of summation has it. Outputs have a twentieth
+ * of the tolerance. */
+static void check_gradients(const struct twin *twin, struct tape_options options, double tolerance, const char *what)
+{
+    const struct graph *graph = twin->g.graph;
     struct fixture f;
     options.batch = BATCH;
     options.height = HEIGHT;
     options.width = WIDTH;
     options.exact = true;
-    struct double_graph g;
     setup(graph, &options, 2, &f);
-    assert_true(double_graph_create(graph, BATCH, HEIGHT, WIDTH, &g));
-    for (int i = 0; i < graph->parameter_count; i++)
-        for (int64_t e = 0; e < graph->parameters[i].elements; e++)
-            g.parameters[i][e] = (double)f.parameters.values[f.parameters.offsets[i] + e];
-    for (int64_t i = 0; i < (int64_t)BATCH * HEIGHT * WIDTH * graph->nodes[graph->input].channels; i++)
-        g.maps[graph->input][i] = (double)tape_input(f.tape)[i];
     run(graph, &f, BATCH);
-
-    double_graph_forward(&g, 0);
-    double largest = 1e-20;
-    for (int64_t i = 0; i < output_floats(graph, &f, BATCH); i++)
-        largest = fmax(largest, fabs(g.maps[graph->output][i]));
-    for (int64_t i = 0; i < output_floats(graph, &f, BATCH); i++)
-        if (fabs((double)tape_output(f.tape, NULL)[i] - g.maps[graph->output][i]) > tolerance / 20.0 * largest)
-            fail_msg("%s: output %lld is %g, in double %g", what, (long long)i, (double)tape_output(f.tape, NULL)[i],
-                     g.maps[graph->output][i]);
-
+    check_outputs(twin, &f, tolerance / 20.0, what);
     for (int i = 0; i < graph->parameter_count; i++) {
         const struct parameter *p = &graph->parameters[i];
         const float *gradient = f.gradients + f.parameters.offsets[i];
-        value user = first_user(graph, i);
         double scale = 1e-3;
         for (int64_t e = 0; e < p->elements; e++)
             scale = fmax(scale, fabs((double)gradient[e]));
-        for (int probe = 0; probe < probes && p->trainable; probe++) {
-            int64_t e = (int64_t)(counter_uniform(3, (uint64_t)(i * probes + probe)) * (double)p->elements);
-            double before = g.parameters[i][e], step = 1e-8;
-            g.parameters[i][e] = before + step;
-            double up = loss_of(&g, user);
-            g.parameters[i][e] = before - step;
-            double down = loss_of(&g, user), expected = (up - down) / (2.0 * step);
-            g.parameters[i][e] = before;
-            double_graph_forward(&g, user);
+        for (int probe = 0; probe < twin->probes && p->trainable; probe++) {
+            int64_t e = probed_element(graph, i, probe, twin->probes);
+            double expected = twin->gradients[i * twin->probes + probe];
             if (!(fabs((double)gradient[e] - expected) < tolerance * scale))
                 fail_msg("%s: gradient of %s[%lld] is %.8g, differentiated %.8g", what, p->name, (long long)e, (double)gradient[e],
                          expected);
@@ -166,7 +211,6 @@ static void check_gradients(const struct graph *graph, struct tape_options optio
         for (int64_t e = 0; e < p->elements && !p->trainable; e++)
             assert_true(gradient[e] == 0.0f);
     }
-    double_graph_free(&g);
     teardown(&f);
 }
 
@@ -348,19 +392,19 @@ static const struct {
 static void every_op_has_its_gradient(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++)
-        for (int isa = 0; isa < ISA_COUNT; isa++) {
-            if (!isa_is_available((enum isa)isa))
-                continue;
-            struct graph graph = {0};
-            graph.output = ops[i].build(&graph);
-            check_gradients(&graph, (struct tape_options){.isa = (enum isa)isa}, 2, 1e-4, ops[i].name);
-            if (isa == ISA_GENERIC) {
-                check_gradients(&graph, (struct tape_options){.isa = ISA_GENERIC, .by_image = BY_IMAGE_ALL}, 2, 1e-4, ops[i].name);
-                check_gradients(&graph, (struct tape_options){.isa = ISA_GENERIC, .reference = true}, 2, 1e-4, ops[i].name);
-            }
-            graph_free(&graph);
-        }
+    for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
+        struct graph graph = {0};
+        struct twin twin;
+        graph.output = ops[i].build(&graph);
+        twin_create(&graph, 2, &twin);
+        for (int isa = 0; isa < ISA_COUNT; isa++)
+            if (isa_is_available((enum isa)isa))
+                check_gradients(&twin, (struct tape_options){.isa = (enum isa)isa}, 1e-4, ops[i].name);
+        check_gradients(&twin, (struct tape_options){.isa = ISA_GENERIC, .by_image = BY_IMAGE_ALL}, 1e-4, ops[i].name);
+        check_gradients(&twin, (struct tape_options){.isa = ISA_GENERIC, .reference = true}, 1e-4, ops[i].name);
+        twin_free(&twin);
+        graph_free(&graph);
+    }
 }
 
 /* ---- whole networks ---- */
@@ -410,7 +454,10 @@ static void whole_networks_have_their_gradient(void **state)
     assert_int_equal(isa_choose(&isa), DLA_OK);
     for (int i = 0; i < NETWORK_COUNT; i++) {
         dla_network *network = small_network(i);
-        check_gradients(&network->graph, (struct tape_options){.isa = isa}, 1, 2e-3, small_networks[i].name);
+        struct twin twin;
+        twin_create(&network->graph, 1, &twin);
+        check_gradients(&twin, (struct tape_options){.isa = isa}, 2e-3, small_networks[i].name);
+        twin_free(&twin);
         dla_network_destroy(network);
     }
 }
@@ -543,17 +590,12 @@ static void running_statistics_follow_the_batch(void **state)
     graph.output = build_batch_norm(&graph);
     struct tape_options options = {.batch = BATCH, .height = HEIGHT, .width = WIDTH, .isa = ISA_GENERIC};
     struct fixture f;
-    struct double_graph g;
+    struct twin twin;
     setup(&graph, &options, 1, &f);
-    assert_true(double_graph_create(&graph, BATCH, HEIGHT, WIDTH, &g));
-    for (int64_t e = 0; e < graph.parameters[0].elements; e++)
-        g.parameters[0][e] = (double)f.parameters.values[f.parameters.offsets[0] + e];
-    for (int64_t i = 0; i < (int64_t)BATCH * HEIGHT * WIDTH * 3; i++)
-        g.maps[graph.input][i] = (double)tape_input(f.tape)[i];
-    double_graph_forward(&g, 0);
+    twin_create(&graph, 1, &twin);
     tape_forward(f.tape, 0);
     const struct batch_norm_params *p = &graph.nodes[graph.output].as.batch_norm;
-    const double *map = g.maps[graph.nodes[graph.output].inputs[0]];
+    const double *map = twin.g.maps[graph.nodes[graph.output].inputs[0]];
     int64_t n = (int64_t)BATCH * HEIGHT * WIDTH;
     for (int c = 0; c < 5; c++) {
         double mean = 0.0, variance = 0.0;
@@ -566,7 +608,7 @@ static void running_statistics_follow_the_batch(void **state)
         assert_true(fabs(expected_mean - (double)f.parameters.values[f.parameters.offsets[p->running_mean] + c]) < 1e-6);
         assert_true(fabs(expected_var - (double)f.parameters.values[f.parameters.offsets[p->running_var] + c]) < 1e-6);
     }
-    double_graph_free(&g);
+    twin_free(&twin);
     teardown(&f);
     graph_free(&graph);
 }
