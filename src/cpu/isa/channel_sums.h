@@ -1,4 +1,4 @@
-/* channel_sums.h - the innermost loop of conv_pointwise.c: some input channels added to the sums of a tile, which stay in registers.
+/* channel_sums.h - the innermost loop of conv_pointwise.c and conv_direct.c: some input channels added to the sums of a tile, which stay in registers.
  *
  *     sum[p][v] += Σ_i in[p][i] weight[i][v]        one broadcast and `vectors` FMAs for each pixel and channel
  *
@@ -11,12 +11,16 @@
 
 #include "cpu/isa/vector.h"
 
-/* in (pixels, every `stride` floats), weight (vectors). Here and below `pixels` and `vectors` are constants at every call, so that `sum` lives
- * in registers. ahead: floats from the weights in use to those fetched into L1; 0: none are. */
-ALWAYS_INLINE void sum_channel(vec *sum /* (pixels, vectors) */, const float *in, int64_t stride, const float *weight, const int ahead,
-                               const int pixels, const int vectors)
+#include <stddef.h>
+
+/* One channel: in (pixels, every `stride` floats), the second of two rows at in_second, weight (vectors). Here and below `pixels`, `rows` and
+ * `vectors` are constants at every call, so that `sum` lives in registers. ahead: floats from the weights in use to those fetched into L1;
+ * 0: none are. */
+ALWAYS_INLINE void sum_channel(vec *sum /* (pixels, vectors) */, const float *in, const float *in_second, int64_t stride,
+                               const float *weight, const int ahead, const int pixels, const int rows, const int vectors)
 {
     enum { MOST_VECTORS = 3, LINE_FLOATS = 16 };
+    const int row_pixels = pixels / rows;
     vec w[MOST_VECTORS];
 
     UNROLL(3)
@@ -27,7 +31,7 @@ ALWAYS_INLINE void sum_channel(vec *sum /* (pixels, vectors) */, const float *in
     }
     UNROLL(14)
     for (int p = 0; p < pixels; p++) {
-        vec x = vec_all(in[p * stride]);
+        vec x = vec_all((p < row_pixels ? in : in_second)[p % row_pixels * stride]);
         UNROLL(3)
         for (int v = 0; v < vectors; v++)
             sum[p * vectors + v] = vec_accumulate(x, w[v], sum[p * vectors + v]);
@@ -101,7 +105,7 @@ ALWAYS_INLINE void sum_pairs_6x2(vec *sum, const float *in, int64_t stride, cons
 
 #endif
 
-/* `count` channels: in (pixels, count), pixels `stride` floats apart, weight (count, vectors). */
+/* `count` channels of one row: in (pixels, count), pixels `stride` floats apart, weight (count, vectors). */
 ALWAYS_INLINE void sum_channels(vec *sum /* (pixels, vectors) */, const float *in, int64_t stride, const float *weight, int count,
                                 const int ahead, const int pixels, const int vectors)
 {
@@ -114,17 +118,17 @@ ALWAYS_INLINE void sum_channels(vec *sum /* (pixels, vectors) */, const float *i
         else if (even_end > in)
             sum_pairs_6x2(sum, in, stride, weight, even_end);
         if (even_end < end)
-            sum_channel(sum, even_end, stride, weight + (end - 1 - in) * vectors * VEC_WIDTH, ahead, pixels, vectors);
+            sum_channel(sum, even_end, NULL, stride, weight + (end - 1 - in) * vectors * VEC_WIDTH, ahead, pixels, 1, vectors);
         return;
     }
 #endif
     for (; in + TERMS_AT_ONCE <= end; in += TERMS_AT_ONCE, weight += TERMS_AT_ONCE * vectors * VEC_WIDTH) {
         UNROLL(2)
         for (int c = 0; c < TERMS_AT_ONCE; c++)
-            sum_channel(sum, in + c, stride, weight + c * vectors * VEC_WIDTH, ahead, pixels, vectors);
+            sum_channel(sum, in + c, NULL, stride, weight + c * vectors * VEC_WIDTH, ahead, pixels, 1, vectors);
     }
     if (TERMS_AT_ONCE > 1 && in < end)
-        sum_channel(sum, in, stride, weight, ahead, pixels, vectors);
+        sum_channel(sum, in, NULL, stride, weight, ahead, pixels, 1, vectors);
 }
 
 #endif

@@ -1,14 +1,16 @@
 /* conv_direct.c - convolution of any kernel size, stride, padding, dilation and grouping as register-blocked sums of products.
  *
- * The unit of work is a tile: up to TILE_PIXELS neighbouring pixels of one output row times a block of one or two vectors of
- * output channels, all of it in registers while the sums run over window and input channels:
+ * The unit of work is a tile: some neighbouring pixels of one output row times a block of one to three vectors of output channels, all of it
+ * in registers while the sums run over window and input channels:
  *
  *     for chunk of 16 input channels, for tap (ky, kx), for channel i of the chunk:
- *         sum[pixel][v] += in[pixel's window][tap][i] * weight[chunk][tap][i][v]        one broadcast, BLOCK_VECTORS FMAs a pixel
+ *         sum[pixel][v] += in[pixel's window][tap][i] * weight[chunk][tap][i][v]        one broadcast, a block's FMAs a pixel
  *
  * AVX-512: 14 pixels x 2 vectors = 28 sums + 2 weights + 1 broadcast = 31 of 32 registers; 28 FMAs (14 cycles at two a cycle)
  * need 14 + 2 loads (8 cycles), and 128 bytes of weights from L2, 9 bytes a cycle. 14 divides the widths 224 ... 14, and 7
- * pixels still keep 14 sums in flight, more than the 8 that two FMA units of latency 4 need. AVX2: 6 x 2 = 12 + 2 + 1 of 16.
+ * pixels still keep 14 sums in flight, more than the 8 that two FMA units of latency 4 need. AVX2: 4 x 3 sums + 3 + 1 = 16 of 16
+ * (channel_sums.h), and 96 bytes of weights in six cycles, more than L2 has for a core that is shared: there all tiles of a strip take one
+ * chunk's weights, 14 KB that stay in L1, before the next chunk's, and their sums wait in memory.
  *
  * Inputs are first copied, a strip of rows at a time, to scratch of one layout that suits every case:
  *
@@ -26,38 +28,52 @@
  * groups differ.
  */
 #include "cpu/conv.h"
+#include "cpu/isa/channel_sums.h"
+#include "cpu/isa/output_blocks.h"
 #include "cpu/isa/sizes.h"
-#include "cpu/isa/vector.h"
 
 #include <math.h>
 
 enum {
     CHUNK = 16,
-    BLOCK_VECTORS = 2,
-    TILE_PIXELS = MANY_REGISTERS ? 14 : 6,
-    POINTWISE_COLUMNS = 112,      /* 8 tiles of 14 */
-    MAX_TAPS = 121,               /* kernel 11 */
-    STRIP_BYTES = 192 * 1024,     /* of the 0.5 to 2 MB of L2; the rest is for weights */
-    HEAVY_WEIGHT_BYTES = 2 << 20, /* weights that are rather read once, by a strip of up to HEAVY_STRIP_BYTES */
+    BLOCK_VECTORS = MANY_REGISTERS ? 2 : 3,
+    MOST_SUMS = MANY_REGISTERS ? 28 : 12, /* of a tile */
+    PART_TAPS = 9,                        /* with 16 registers the tiles of a strip take so many taps of a chunk, or chunks, at a time */
+    POINTWISE_COLUMNS = 112,              /* 8 tiles of 14 */
+    MAX_TAPS = 121,                       /* kernel 11 */
+    STRIP_BYTES = 192 * 1024,             /* of the 0.5 to 2 MB of L2; the rest is for weights */
+    HEAVY_WEIGHT_BYTES = 2 << 20,         /* weights that are rather read once, by a strip of up to HEAVY_STRIP_BYTES */
     HEAVY_STRIP_BYTES = 512 * 1024,
     TASKS_PER_THREAD = 6, /* an even end without a cost per task that shows */
-    ALIGNMENT = 64
+    ALIGNMENT = 64,
+    CACHE_LINE = 64,
+    SLACK_FLOATS = 14 * CHUNK /* a tile may reach over the end of a strip */
 };
 
 /* What does not depend on a call's data. */
 struct blocking {
-    struct conv_shape shape;       /* with a pointwise map folded to POINTWISE_COLUMNS columns */
-    int64_t in_pixels, out_pixels; /* of all images; a folded map's last row may be short of them */
-    int block_channels;            /* output channels a block, a multiple of the vector width */
-    int block_count;
-    int chunk_count;
-    int columns;       /* of a strip row and phase */
-    int strip_rows;    /* output rows a strip */
-    int strip_count;   /* per image */
-    int strip_in_rows; /* input rows that a strip of strip_rows output rows touches */
-    int64_t row_floats, plane_floats, strip_floats;
+    struct conv_shape shape;                                    /* with a pointwise map folded to POINTWISE_COLUMNS columns */
+    int64_t in_pixels, out_pixels;                              /* of all images; a folded map's last row may be short of them */
+    int vector_count, block_vectors, block_count;               /* of output channels: all, of a block, blocks */
+    int chunk_count, part_chunks;                               /* of input channels: all, those that tiles take at a time */
+    int columns;                                                /* of a strip row and phase */
+    int strip_rows;                                             /* output rows a strip */
+    int strip_count;                                            /* per image */
+    int strip_in_rows;                                          /* input rows that a strip of strip_rows output rows touches */
+    int64_t row_floats, plane_floats, strip_floats, sum_floats; /* sum_floats: of the sums that wait */
     int blocks_per_task, tasks_per_strip;
 };
+
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* Tiles of a row, for blocks of so many vectors or less. */
+static int row_tiles(int width, int vectors)
+{
+    return divide_up(width, MANY_REGISTERS ? 14 : vectors == 3 ? 4 : 6);
+}
 
 static struct blocking block(const struct conv_shape *shape, int threads)
 {
@@ -72,9 +88,11 @@ static struct blocking block(const struct conv_shape *shape, int threads)
         s->batch = 1;
     }
     bool narrow = s->out_channels <= VEC_WIDTH || (s->groups > 1 && s->out_channels / s->groups <= VEC_WIDTH);
-    b.block_channels = narrow ? VEC_WIDTH : BLOCK_VECTORS * VEC_WIDTH;
-    b.block_count = divide_up(s->out_channels, b.block_channels);
+    b.vector_count = vec_count(s->out_channels);
+    b.block_vectors = narrow ? 1 : s->groups > 1 ? 2 : BLOCK_VECTORS;
+    b.block_count = divide_up(b.vector_count, b.block_vectors);
     b.chunk_count = divide_up(s->in_channels, CHUNK);
+    b.part_chunks = MANY_REGISTERS ? b.chunk_count : larger(PART_TAPS / (s->kernel * s->kernel), 1);
     b.columns = s->out_width + (s->kernel - 1) * s->dilation / s->stride;
     b.row_floats = (int64_t)s->stride * b.columns * CHUNK;
 
@@ -95,6 +113,8 @@ static struct blocking block(const struct conv_shape *shape, int threads)
     b.strip_in_rows = (b.strip_rows - 1) * s->stride + halo;
     b.plane_floats = b.strip_in_rows * b.row_floats;
     b.strip_floats = b.plane_floats * b.chunk_count;
+    if (b.part_chunks < b.chunk_count)
+        b.sum_floats = (int64_t)b.strip_rows * row_tiles(s->out_width, b.block_vectors) * MOST_SUMS * VEC_WIDTH;
 
     int strips = b.strip_count * s->batch;
     int wanted = divide_up(TASKS_PER_THREAD * threads, strips);
@@ -105,33 +125,36 @@ static struct blocking block(const struct conv_shape *shape, int threads)
     return b;
 }
 
-/* Input channels [first, last) that a block of output channels reads. */
-static void block_inputs(const struct blocking *b, int block_index, int *first, int *last)
+/* What a block of output channels is: its first one and all of its lanes, and the input channels [first_input, last_input) that it reads. */
+struct output_block {
+    int first, lanes, first_input, last_input;
+};
+
+static struct output_block output_block(const struct blocking *b, int index)
 {
     const struct conv_shape *s = &b->shape;
     int group_inputs = s->in_channels / s->groups, group_outputs = s->out_channels / s->groups;
-    int first_out = block_index * b->block_channels, last_out = first_out + b->block_channels - 1;
-
-    if (last_out >= s->out_channels)
-        last_out = s->out_channels - 1;
-    *first = first_out / group_outputs * group_inputs;
-    *last = (last_out / group_outputs + 1) * group_inputs;
+    int first = first_vector(b->vector_count, b->block_vectors, index) * VEC_WIDTH;
+    int end = first_vector(b->vector_count, b->block_vectors, index + 1) * VEC_WIDTH;
+    return (struct output_block){.first = first,
+                                 .lanes = end - first,
+                                 .first_input = first / group_outputs * group_inputs,
+                                 .last_input = ((smaller(end, s->out_channels) - 1) / group_outputs + 1) * group_inputs};
 }
 
-/* Floats of packed weights before a block. Blocks of one convolution read equally many inputs unless groups straddle blocks. */
-static int64_t block_offset(const struct blocking *b, int block_index)
+/* Floats of packed weights before a block. */
+static int64_t block_offset(const struct blocking *b, int index)
 {
-    int64_t rows = 0;
-    int first, last;
+    int64_t floats = 0;
 
     if (b->shape.groups == 1)
-        rows = (int64_t)block_index * b->shape.in_channels;
+        floats = (int64_t)first_vector(b->vector_count, b->block_vectors, index) * VEC_WIDTH * b->shape.in_channels;
     else
-        for (int i = 0; i < block_index; i++) {
-            block_inputs(b, i, &first, &last);
-            rows += last - first;
+        for (int i = 0; i < index; i++) {
+            struct output_block o = output_block(b, i);
+            floats += (int64_t)o.lanes * (o.last_input - o.first_input);
         }
-    return rows * b->shape.kernel * b->shape.kernel * b->block_channels;
+    return floats * b->shape.kernel * b->shape.kernel;
 }
 
 static bool supports(const struct conv_shape *s)
@@ -145,14 +168,9 @@ static size_t packed_bytes(const struct conv_shape *shape)
     return (size_t)block_offset(&b, b.block_count) * sizeof(float);
 }
 
-static int larger(int a, int b)
-{
-    return a > b ? a : b;
-}
-
 static void pack(const struct conv_shape *shape, const float *weight, /* (out_channels, in_channels / groups, kernel, kernel) */
                  const float *scale,                                  /* (out_channels) */
-                 void *packed) /* (blocks)(chunks)(kernel, kernel)(channels of the chunk)(block_channels) */
+                 void *packed) /* (blocks)(chunks)(kernel, kernel)(channels of the chunk)(lanes of the block) */
 {
     struct blocking b = block(shape, 1);
     int group_inputs = shape->in_channels / shape->groups, group_outputs = shape->out_channels / shape->groups;
@@ -160,20 +178,19 @@ static void pack(const struct conv_shape *shape, const float *weight, /* (out_ch
     float *out = packed;
 
     for (int index = 0; index < b.block_count; index++) {
-        int first, last, first_out = index * b.block_channels;
-        block_inputs(&b, index, &first, &last);
-        for (int begin = first, end; begin < last; begin = end) {
-            end = smaller((begin / CHUNK + 1) * CHUNK, last);
+        struct output_block o = output_block(&b, index);
+        for (int begin = o.first_input, end; begin < o.last_input; begin = end) {
+            end = smaller((begin / CHUNK + 1) * CHUNK, o.last_input);
             for (int tap = 0; tap < taps; tap++)
-                for (int i = begin; i < end; i++, out += b.block_channels) {
+                for (int i = begin; i < end; i++, out += o.lanes) {
                     int group = i / group_inputs; /* connects lanes [first_lane, last_lane) of the block to this input */
-                    int first_lane = larger(group * group_outputs - first_out, 0);
-                    int last_lane = smaller(smaller((group + 1) * group_outputs, shape->out_channels) - first_out, b.block_channels);
-                    const float *in = weight + ((int64_t)first_out * group_inputs + i - group * group_inputs) * taps + tap;
-                    for (int lane = 0; lane < b.block_channels; lane++)
+                    int first_lane = larger(group * group_outputs - o.first, 0);
+                    int last_lane = smaller(smaller((group + 1) * group_outputs, shape->out_channels) - o.first, o.lanes);
+                    const float *in = weight + ((int64_t)o.first * group_inputs + i - group * group_inputs) * taps + tap;
+                    for (int lane = 0; lane < o.lanes; lane++)
                         out[lane] = 0.0f;
                     for (int lane = first_lane; lane < last_lane; lane++)
-                        out[lane] = in[(int64_t)lane * group_inputs * taps] * scale[first_out + lane];
+                        out[lane] = in[(int64_t)lane * group_inputs * taps] * scale[o.first + lane];
                 }
         }
     }
@@ -186,7 +203,7 @@ struct strip_header {
 
 static int64_t worker_floats(const struct blocking *b)
 {
-    int64_t bytes = ALIGNMENT + (b->strip_floats + TILE_PIXELS * CHUNK) * (int64_t)sizeof(float); /* a tile may reach over the end */
+    int64_t bytes = ALIGNMENT + (b->strip_floats + SLACK_FLOATS + b->sum_floats) * (int64_t)sizeof(float);
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT / (int64_t)sizeof(float);
 }
 
@@ -202,22 +219,23 @@ static double cost(const struct conv_shape *shape, int threads)
     double products = 0.0;
 
     for (int i = 0; i < b.block_count; i++) {
-        int first, last;
-        block_inputs(&b, i, &first, &last);
-        products += last - first;
+        struct output_block o = output_block(&b, i);
+        products += (double)o.lanes * (o.last_input - o.first_input);
     }
-    products *= (double)shape->kernel * shape->kernel * (double)b.out_pixels * b.block_channels;
+    products *= (double)shape->kernel * shape->kernel * (double)b.out_pixels;
     double lanes_per_microsecond = 2.0 * VEC_WIDTH * 0.85 * 2500.0;
     double copied = (double)b.shape.batch * b.strip_count * (double)b.strip_floats;
     return (products + 8.0 * copied) / lanes_per_microsecond / threads;
 }
 
-/* Everything a tile needs; `in` and `out` move from tile to tile. */
+/* Everything a tile needs; `in`, `out` and `sums` move from tile to tile. */
 struct tile {
     const float *in; /* chunk 0, first tap of the first pixel */
     int64_t in_row;  /* floats to the second row of a tile of two */
     int64_t plane_floats;
-    int first_input, last_input; /* input channels */
+    int first_input, last_input; /* input channels at hand */
+    bool begins, ends;           /* whether they are the first, the last that the block reads */
+    float *sums;                 /* of those before, and of all so far: (pixels, vectors) */
     int tap_count;
     const int *taps; /* (tap_count) floats from the first tap */
     const float *weight;
@@ -244,68 +262,75 @@ static void store_part(const struct tile *t, const float *sums, int row, int pix
         }
 }
 
-/* Adds one input channel and tap to the sums of a tile: in (row_pixels, CHUNK) and in_second likewise, weight (vectors). The last three are
- * constants at every call, as below. */
-ALWAYS_INLINE void add_channel(vec (*sum)[BLOCK_VECTORS], const float *in, const float *in_second, const float *weight, const int pixels,
-                               const int row_pixels, const int vectors)
+ALWAYS_INLINE void start_sums(const struct tile *t, vec *sum, const int pixels, const int vectors)
 {
-    vec w[BLOCK_VECTORS];
-
-    UNROLL(2)
-    for (int v = 0; v < vectors; v++)
-        w[v] = vec_load(weight + v * VEC_WIDTH);
-    UNROLL(14)
-    for (int p = 0; p < pixels; p++) {
-        vec x = vec_all((p < row_pixels ? in : in_second)[p % row_pixels * CHUNK]);
-        UNROLL(2)
-        for (int v = 0; v < vectors; v++)
-            sum[p][v] = vec_fma(x, w[v], sum[p][v]);
+    if (!t->begins) {
+        UNROLL(28)
+        for (int i = 0; i < pixels * vectors; i++)
+            sum[i] = vec_load(t->sums + i * VEC_WIDTH);
+        return;
     }
+    UNROLL(3)
+    for (int v = 0; v < vectors; v++) {
+        int lanes = t->channels - v * VEC_WIDTH;
+        vec bias = lanes >= VEC_WIDTH ? vec_load(t->bias + v * VEC_WIDTH) : vec_load_first(t->bias + v * VEC_WIDTH, lanes > 0 ? lanes : 0);
+        UNROLL(14)
+        for (int p = 0; p < pixels; p++)
+            sum[p * vectors + v] = bias;
+    }
+}
+
+/* `count` channels of a chunk, all taps; the weights behind them. */
+ALWAYS_INLINE const float *sum_taps(const struct tile *t, vec *sum, const float *plane, const float *weight, const char **ahead,
+                                    const int count, const int pixels, const int rows, const int vectors)
+{
+    if (!MANY_REGISTERS)
+        for (int byte = 0; byte < t->ahead_step * count * t->tap_count; byte += CACHE_LINE, *ahead += CACHE_LINE)
+            __builtin_prefetch(*ahead, 0, 2);
+    for (int tap = 0; tap < t->tap_count; tap++) {
+        const float *in = plane + t->taps[tap], *in_second = in + t->in_row;
+        if (!MANY_REGISTERS) {
+            sum_channels(sum, in, CHUNK, weight, count, 0, pixels, vectors);
+            weight += count * vectors * VEC_WIDTH;
+            continue;
+        }
+        for (int i = 0; i < count; i++, weight += vectors * VEC_WIDTH, *ahead += t->ahead_step) {
+            __builtin_prefetch(*ahead, 0, 2);
+            sum_channel(sum, in + i, in_second + i, CHUNK, weight, 0, pixels, rows, vectors);
+        }
+    }
+    return weight;
 }
 
 /* `pixels`, `rows` and `vectors` are constants at every call, so that `sum` lives in registers. The pixels are neighbours in one
  * row, or whole rows above each other, all of which exist. */
 ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int rows, const int vectors)
 {
-    vec sum[TILE_PIXELS][BLOCK_VECTORS];
+    vec sum[MOST_SUMS];
     const int row_pixels = pixels / rows;
     const float *weight = t->weight;
     const char *ahead = t->ahead;
 
-    for (int v = 0; v < vectors; v++) {
-        int lanes = t->channels - v * VEC_WIDTH;
-        vec bias = lanes >= VEC_WIDTH ? vec_load(t->bias + v * VEC_WIDTH) : vec_load_first(t->bias + v * VEC_WIDTH, lanes > 0 ? lanes : 0);
-        UNROLL(14)
-        for (int p = 0; p < pixels; p++)
-            sum[p][v] = bias;
-    }
+    start_sums(t, sum, pixels, vectors);
     for (int begin = t->first_input, end; begin < t->last_input; begin = end) {
-        int chunk = begin / CHUNK;
-        end = (chunk + 1) * CHUNK < t->last_input ? (chunk + 1) * CHUNK : t->last_input;
-        const float *plane = t->in + chunk * t->plane_floats + begin % CHUNK;
-        for (int tap = 0; tap < t->tap_count; tap++) {
-            const float *in = plane + t->taps[tap], *in_second = in + t->in_row;
-            int i = begin;
-            for (; i + TERMS_AT_ONCE <= end; i += TERMS_AT_ONCE, in += TERMS_AT_ONCE, in_second += TERMS_AT_ONCE) {
-                __builtin_prefetch(ahead, 0, 2);
-                ahead += t->ahead_step * TERMS_AT_ONCE;
-                UNROLL(2)
-                for (int c = 0; c < TERMS_AT_ONCE; c++)
-                    add_channel(sum, in + c, in_second + c, weight + c * vectors * VEC_WIDTH, pixels, row_pixels, vectors);
-                weight += TERMS_AT_ONCE * vectors * VEC_WIDTH;
-            }
-            for (; TERMS_AT_ONCE > 1 && i < end; i++, in++, in_second++, ahead += t->ahead_step, weight += vectors * VEC_WIDTH)
-                add_channel(sum, in, in_second, weight, pixels, row_pixels, vectors);
-        }
+        const float *plane = t->in + begin / CHUNK * t->plane_floats + begin % CHUNK;
+        end = smaller((begin / CHUNK + 1) * CHUNK, t->last_input);
+        if (!MANY_REGISTERS && end - begin == CHUNK) /* a number that the compiler knows leaves less to do around a tap's short loop */
+            weight = sum_taps(t, sum, plane, weight, &ahead, CHUNK, pixels, rows, vectors);
+        else
+            weight = sum_taps(t, sum, plane, weight, &ahead, end - begin, pixels, rows, vectors);
+    }
+    if (!t->ends) {
+        UNROLL(28)
+        for (int i = 0; i < pixels * vectors; i++)
+            vec_store(t->sums + i * VEC_WIDTH, sum[i]);
+        return;
     }
     if (t->pixels < pixels || t->channels < vectors * VEC_WIDTH) {
-        float sums[TILE_PIXELS * BLOCK_VECTORS * VEC_WIDTH];
-        UNROLL(14)
-        for (int p = 0; p < pixels; p++) {
-            UNROLL(2)
-            for (int v = 0; v < vectors; v++)
-                vec_store(sums + (p * vectors + v) * VEC_WIDTH, sum[p][v]);
-        }
+        float sums[MOST_SUMS * VEC_WIDTH];
+        UNROLL(28)
+        for (int i = 0; i < pixels * vectors; i++)
+            vec_store(sums + i * VEC_WIDTH, sum[i]);
         for (int row = 0; row < rows; row++)
             store_part(t, sums + row * row_pixels * vectors * VEC_WIDTH, row, rows == 1 ? t->pixels : row_pixels, vectors * VEC_WIDTH);
         return;
@@ -314,69 +339,83 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ro
     if (t->residual) {
         UNROLL(14)
         for (int p = 0; p < pixels; p++) {
-            UNROLL(2)
+            const float *residual = t->residual + p / row_pixels * t->residual_row + p % row_pixels * t->residual_stride;
+            UNROLL(3)
             for (int v = 0; v < vectors; v++)
-                sum[p][v] =
-                    sum[p][v]
-                    + vec_load(t->residual + p / row_pixels * t->residual_row + p % row_pixels * t->residual_stride + v * VEC_WIDTH);
+                sum[p * vectors + v] = sum[p * vectors + v] + vec_load(residual + v * VEC_WIDTH);
         }
     }
     UNROLL(14)
     for (int p = 0; p < pixels; p++) {
-        UNROLL(2)
+        float *out = t->out + p / row_pixels * t->out_row + p % row_pixels * t->out_stride;
+        UNROLL(3)
         for (int v = 0; v < vectors; v++)
-            vec_store(t->out + p / row_pixels * t->out_row + p % row_pixels * t->out_stride + v * VEC_WIDTH, vec_max(floor, sum[p][v]));
+            vec_store(out + v * VEC_WIDTH, vec_max(floor, sum[p * vectors + v]));
     }
 }
 
 typedef void tile_function(const struct tile *tile);
 
-#define TILE(computed, rows)                                                                                                               \
-    static void tile_##computed##x##rows##x1(const struct tile *t)                                                                         \
+#define TILE(computed, rows, vectors)                                                                                                      \
+    static void tile_##computed##x##rows##x##vectors(const struct tile *t)                                                                 \
     {                                                                                                                                      \
-        tile_run(t, computed *rows, rows, 1);                                                                                              \
-    }                                                                                                                                      \
-    static void tile_##computed##x##rows##x2(const struct tile *t)                                                                         \
-    {                                                                                                                                      \
-        tile_run(t, computed *rows, rows, 2);                                                                                              \
+        tile_run(t, computed *rows, rows, vectors);                                                                                        \
     }
-#define TILE_ENTRY(computed)                                                                                                               \
+#define TILE_ENTRY(computed, vectors)                                                                                                      \
     {                                                                                                                                      \
-        computed,                                                                                                                          \
-        {                                                                                                                                  \
-            tile_##computed##x1x1, tile_##computed##x1x2                                                                                   \
-        }                                                                                                                                  \
+        computed, tile_##computed##x1x##vectors                                                                                            \
     }
 
 /* Widths that are computed; a tile of another width is computed as the next wider one, of which the rest is dropped. */
 struct tile_size {
     int pixels;
-    tile_function *run[BLOCK_VECTORS];
+    tile_function *run;
 };
 
-TILE(1, 1)
-TILE(2, 1)
-TILE(4, 1)
+TILE(1, 1, 1)
+TILE(2, 1, 1)
+TILE(4, 1, 1)
+TILE(1, 1, 2)
+TILE(2, 1, 2)
+TILE(4, 1, 2)
 #if KERNEL_ISA_AVX512 || KERNEL_ISA_NEON
-TILE(7, 1)
-TILE(10, 1)
-TILE(12, 1)
-TILE(14, 1)
-TILE(7, 2)
-static const struct tile_size tile_sizes[] = {TILE_ENTRY(1),  TILE_ENTRY(2),  TILE_ENTRY(4), TILE_ENTRY(7),
-                                              TILE_ENTRY(10), TILE_ENTRY(12), TILE_ENTRY(14)};
+TILE(7, 1, 1)
+TILE(10, 1, 1)
+TILE(12, 1, 1)
+TILE(14, 1, 1)
+TILE(7, 1, 2)
+TILE(10, 1, 2)
+TILE(12, 1, 2)
+TILE(14, 1, 2)
+TILE(7, 2, 1)
+TILE(7, 2, 2)
+static const struct tile_size tile_sizes[BLOCK_VECTORS][7] = {
+    {TILE_ENTRY(1, 1), TILE_ENTRY(2, 1), TILE_ENTRY(4, 1), TILE_ENTRY(7, 1), TILE_ENTRY(10, 1), TILE_ENTRY(12, 1), TILE_ENTRY(14, 1)},
+    {TILE_ENTRY(1, 2), TILE_ENTRY(2, 2), TILE_ENTRY(4, 2), TILE_ENTRY(7, 2), TILE_ENTRY(10, 2), TILE_ENTRY(12, 2), TILE_ENTRY(14, 2)},
+};
+enum { TWO_ROWS_WIDTH = 7 };
 static tile_function *const two_rows[BLOCK_VECTORS] = {tile_7x2x1, tile_7x2x2};
 #else
-TILE(5, 1)
-TILE(6, 1)
-TILE(3, 2)
-static const struct tile_size tile_sizes[] = {TILE_ENTRY(1), TILE_ENTRY(2), TILE_ENTRY(4), TILE_ENTRY(5), TILE_ENTRY(6)};
-static tile_function *const two_rows[BLOCK_VECTORS] = {tile_3x2x1, tile_3x2x2};
+TILE(6, 1, 1)
+TILE(3, 1, 2)
+TILE(5, 1, 2)
+TILE(6, 1, 2)
+TILE(1, 1, 3)
+TILE(2, 1, 3)
+TILE(3, 1, 3)
+TILE(4, 1, 3)
+static const struct tile_size tile_sizes[BLOCK_VECTORS][6] = {
+    {TILE_ENTRY(1, 1), TILE_ENTRY(2, 1), TILE_ENTRY(4, 1), TILE_ENTRY(6, 1)},
+    {TILE_ENTRY(1, 2), TILE_ENTRY(2, 2), TILE_ENTRY(3, 2), TILE_ENTRY(4, 2), TILE_ENTRY(5, 2), TILE_ENTRY(6, 2)},
+    {TILE_ENTRY(1, 3), TILE_ENTRY(2, 3), TILE_ENTRY(3, 3), TILE_ENTRY(4, 3)},
+};
+enum { TWO_ROWS_WIDTH = 0 }; /* three pixels of three vectors keep nine sums in flight */
+static tile_function *const two_rows[BLOCK_VECTORS] = {NULL};
 #endif
 
 static void run_tile(struct tile *tile, int pixels, int rows, int vectors)
 {
-    const struct tile_size *size = tile_sizes;
+    const struct tile_size *size = tile_sizes[vectors - 1];
 
     tile->pixels = pixels * rows;
     if (rows == 2) {
@@ -385,7 +424,8 @@ static void run_tile(struct tile *tile, int pixels, int rows, int vectors)
     }
     while (size->pixels < pixels)
         size++;
-    size->run[vectors - 1](tile);
+    size->run(tile);
+    tile->sums += size->pixels * vectors * VEC_WIDTH;
 }
 
 /* Channels [0, count) of neighbouring columns to the strip's chunks from channel `at` on; `in` steps from column to column. */
@@ -450,46 +490,63 @@ struct direct_job {
     int taps[MAX_TAPS];
 };
 
-static void run_block(const struct direct_job *job, const float *strip, int image, int first_row, int rows, int index)
+/* All tiles of a strip, for the input channels at hand. */
+static void run_part(const struct direct_job *job, struct tile *t, const float *strip, int image, int first_row, int rows,
+                     const struct output_block *o)
 {
     const struct blocking *b = &job->blocking;
     const struct conv_call *call = job->call;
-    int first_out = index * b->block_channels;
+    int vectors = o->lanes / VEC_WIDTH, tiles = row_tiles(b->shape.out_width, vectors);
+    int64_t tile_ahead = (int64_t)(t->last_input - t->first_input) * t->tap_count * t->ahead_step;
+
+    for (int row = 0, together; row < rows; row += together) {
+        int64_t pixel = ((int64_t)image * b->shape.out_height + first_row + row) * b->shape.out_width;
+        int width = b->out_pixels - pixel < b->shape.out_width ? (int)(b->out_pixels - pixel) : b->shape.out_width;
+        together = width == TWO_ROWS_WIDTH && row + 1 < rows && b->out_pixels - pixel >= 2 * width ? 2 : 1;
+        t->in_row = b->shape.stride * b->row_floats;
+        t->out_row = width * call->out.pixel_stride;
+        t->residual_row = width * call->residual.pixel_stride;
+        for (int i = 0, x = 0; i < tiles; i++) {
+            int next_x = (int)((int64_t)width * (i + 1) / tiles);
+            t->in = strip + (int64_t)row * b->shape.stride * b->row_floats + x * CHUNK;
+            t->out = call->out.data + (pixel + x) * call->out.pixel_stride + o->first;
+            t->residual = call->residual.data ? call->residual.data + (pixel + x) * call->residual.pixel_stride + o->first : NULL;
+            run_tile(t, next_x - x, together, vectors);
+            t->ahead += tile_ahead;
+            x = next_x;
+        }
+    }
+}
+
+static void run_block(const struct direct_job *job, const float *strip, float *sums, int image, int first_row, int rows, int index)
+{
+    const struct blocking *b = &job->blocking;
+    const struct conv_call *call = job->call;
+    const struct output_block o = output_block(b, index);
     struct tile t = {
         .plane_floats = b->plane_floats,
         .tap_count = b->shape.kernel * b->shape.kernel,
         .taps = job->taps,
         .weight = (const float *)call->packed + block_offset(b, index),
-        .bias = call->bias + first_out,
+        .bias = call->bias + o.first,
         .residual_stride = call->residual.pixel_stride,
         .out_stride = call->out.pixel_stride,
-        .channels = b->shape.out_channels - first_out < b->block_channels ? b->shape.out_channels - first_out : b->block_channels,
+        .channels = smaller(b->shape.out_channels - o.first, o.lanes),
         .relu = call->relu,
     };
-    block_inputs(b, index, &t.first_input, &t.last_input);
 
     /* What is in L2 when the next block begins need not come from memory then. */
-    int vectors = b->block_channels / VEC_WIDTH, tiles = divide_up(b->shape.out_width, TILE_PIXELS);
-    int next = index + 1 < b->block_count ? index + 1 : 0;
-    t.ahead = (const char *)((const float *)call->packed + block_offset(b, next));
-    t.ahead_step = divide_up(vectors * VEC_WIDTH * (int)sizeof(float), tiles * rows);
-    int64_t tile_ahead = (int64_t)(t.last_input - t.first_input) * t.tap_count * t.ahead_step;
-    for (int row = 0, together; row < rows; row += together) {
-        int64_t pixel = ((int64_t)image * b->shape.out_height + first_row + row) * b->shape.out_width;
-        int width = b->out_pixels - pixel < b->shape.out_width ? (int)(b->out_pixels - pixel) : b->shape.out_width;
-        together = width == TILE_PIXELS / 2 && row + 1 < rows && b->out_pixels - pixel >= 2 * width ? 2 : 1;
-        t.in_row = b->shape.stride * b->row_floats;
-        t.out_row = width * call->out.pixel_stride;
-        t.residual_row = width * call->residual.pixel_stride;
-        for (int i = 0, x = 0; i < tiles; i++) {
-            int next_x = (int)((int64_t)width * (i + 1) / tiles);
-            t.in = strip + (int64_t)row * b->shape.stride * b->row_floats + x * CHUNK;
-            t.out = call->out.data + (pixel + x) * call->out.pixel_stride + first_out;
-            t.residual = call->residual.data ? call->residual.data + (pixel + x) * call->residual.pixel_stride + first_out : NULL;
-            run_tile(&t, next_x - x, together, vectors);
-            t.ahead += tile_ahead;
-            x = next_x;
-        }
+    t.ahead = (const char *)((const float *)call->packed + block_offset(b, index + 1 < b->block_count ? index + 1 : 0));
+    t.ahead_step = divide_up(o.lanes * (int)sizeof(float), row_tiles(b->shape.out_width, o.lanes / VEC_WIDTH) * rows);
+    for (int begin = o.first_input, end; begin < o.last_input; begin = end) {
+        end = smaller((begin / CHUNK + b->part_chunks) * CHUNK, o.last_input);
+        t.first_input = begin;
+        t.last_input = end;
+        t.begins = begin == o.first_input;
+        t.ends = end == o.last_input;
+        t.sums = sums;
+        run_part(job, &t, strip, image, first_row, rows, &o);
+        t.weight += (int64_t)(end - begin) * t.tap_count * o.lanes;
     }
 }
 
@@ -509,7 +566,7 @@ static void direct_task(void *context, int task, int worker)
         header->held = strip_index;
     }
     for (int i = first_block; i < first_block + b->blocks_per_task && i < b->block_count; i++)
-        run_block(job, strip, image, first_row, rows, i);
+        run_block(job, strip, strip + b->strip_floats + SLACK_FLOATS, image, first_row, rows, i);
 }
 
 static void run(const struct conv_call *call)

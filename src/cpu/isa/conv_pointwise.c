@@ -21,6 +21,7 @@
  */
 #include "cpu/conv.h"
 #include "cpu/isa/channel_sums.h"
+#include "cpu/isa/output_blocks.h"
 
 #include <math.h>
 
@@ -70,15 +71,6 @@ static struct blocking block(const struct conv_shape *s, int threads)
     return b;
 }
 
-/* Vectors of outputs before block `index`. Where blocks of three would leave one, the last two have two each. */
-static int first_vector(const struct blocking *b, int index)
-{
-    int first = index * BLOCK_VECTORS;
-    if (BLOCK_VECTORS == 3 && index > 0 && index == b->block_count - 1 && first == b->vector_count - 1)
-        return first - 1;
-    return first < b->vector_count ? first : b->vector_count;
-}
-
 static bool supports(const struct conv_shape *s)
 {
     return s->kernel == 1 && s->stride == 1 && s->padding == 0 && s->groups == 1;
@@ -97,7 +89,8 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
     float *out = packed;
 
     for (int index = 0; index < b.block_count; index++) {
-        int first = first_vector(&b, index) * VEC_WIDTH, lanes = first_vector(&b, index + 1) * VEC_WIDTH - first;
+        int first = first_vector(b.vector_count, BLOCK_VECTORS, index) * VEC_WIDTH,
+            lanes = first_vector(b.vector_count, BLOCK_VECTORS, index + 1) * VEC_WIDTH - first;
         int count = s->out_channels - first < lanes ? s->out_channels - first : lanes;
         for (int i = 0; i < s->in_channels; i++, out += lanes) {
             const float *in = weight + (int64_t)first * s->in_channels + i;
@@ -331,7 +324,8 @@ static void pointwise_task(void *context, int task, int worker)
         end = b->pixels;
     struct tiles t = {.call = job->call};
     for (int index = first_block; index < last_block; index++) {
-        int first = first_vector(b, index), vectors = first_vector(b, index + 1) - first, lanes = vectors * VEC_WIDTH;
+        int first = first_vector(b->vector_count, BLOCK_VECTORS, index),
+            vectors = first_vector(b->vector_count, BLOCK_VECTORS, index + 1) - first, lanes = vectors * VEC_WIDTH;
         const struct tile_widths *widths = &tile_widths[vectors - 1];
         int tiles = (int)divide_up(end - begin, widths->widths[0].pixels);
         t.pixel = begin;
