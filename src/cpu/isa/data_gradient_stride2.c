@@ -60,13 +60,13 @@ void ISA_NAME(stride2_data_pack)(const struct conv_shape *s, const float *weight
     float *out = packed;
 
     memset(packed, 0, ISA_NAME(stride2_data_packed_bytes)(s));
-    for (int o = 0; o < s->out_channels; o++)
-        for (int i = 0; i < s->in_channels; i++) {
-            const float *taps = weight + ((int64_t)o * s->in_channels + i) * TAPS;
-            float turned[TAPS];
-            for (int tap = 0; tap < TAPS; tap++)
-                turned[tap] = taps[TAPS - 1 - tap];
-            put_weights(turned, 1.0, out + i / VEC_WIDTH * job.vector_floats + o * VEC_WIDTH + i % VEC_WIDTH, job.vector_floats / WEIGHTS);
+    for (int first = 0; first < s->in_channels; first += VEC_WIDTH, out += job.vector_floats)
+        for (int o = 0; o < s->out_channels; o++) {
+            float turned[TAPS * VEC_WIDTH] = {0.0f};
+            for (int lane = 0; lane < VEC_WIDTH && first + lane < s->in_channels; lane++)
+                for (int tap = 0; tap < TAPS; tap++)
+                    turned[tap * VEC_WIDTH + lane] = weight[((int64_t)o * s->in_channels + first + lane) * TAPS + TAPS - 1 - tap];
+            put_weights(turned, out + o * VEC_WIDTH, job.vector_floats / WEIGHTS);
         }
 }
 

@@ -60,10 +60,14 @@ static void pack(const struct conv_shape *s, const float *weight, /* (out_channe
     float *out = packed;
 
     memset(packed, 0, packed_bytes(s));
-    for (int o = 0; o < s->out_channels; o++)
+    for (int first = 0; first < s->out_channels; first += VEC_WIDTH, out += vector_weights(s))
         for (int i = 0; i < s->in_channels; i++) {
-            float *to = out + o / VEC_WIDTH * vector_weights(s) + i * VEC_WIDTH + o % VEC_WIDTH;
-            put_weights(weight + ((int64_t)o * s->in_channels + i) * TAPS, (double)scale[o], to, weight_floats);
+            float taps[TAPS * VEC_WIDTH] = {0.0f};
+            for (int lane = 0; lane < VEC_WIDTH && first + lane < s->out_channels; lane++)
+                for (int tap = 0; tap < TAPS; tap++)
+                    taps[tap * VEC_WIDTH + lane] =
+                        weight[((int64_t)(first + lane) * s->in_channels + i) * TAPS + tap] * scale[first + lane];
+            put_weights(taps, out + i * VEC_WIDTH, weight_floats);
         }
 }
 

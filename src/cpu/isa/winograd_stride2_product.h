@@ -14,38 +14,40 @@ enum {
     CHUNK = 16, /* input channels */
     TILES = MANY_REGISTERS ? 7 : 6,
     ROWS = MANY_REGISTERS ? 2 * TILES : TILES,
-    BLOCK_VECTORS = MANY_REGISTERS ? 1 : 2,       /* of outputs */
-    VECTOR_PRODUCTS = POINTS * TILES * VEC_WIDTH, /* M of a set and a vector of outputs */
-    MAX_WEIGHT_BYTES = 1300 * 1024                /* of 64 > 128 channels; a set reads all of them, from L2 or, just fast enough, from L3 */
+    BLOCK_VECTORS = MANY_REGISTERS ? 1 : 2,                  /* of outputs */
+    VECTOR_PRODUCTS = POINTS * TILES * VEC_WIDTH,            /* M of a set and a vector of outputs */
+    MAX_WEIGHT_BYTES = (MANY_REGISTERS ? 1300 : 2304) * 1024 /* of 64 > 128, 128 > 128 channels; a set reads all of them, from L2 or L3 */
 };
 
 /* G of the even inputs: p^k / product_{q != p} (p - q) for tap k, the last tap alone at infinity; of the odd ones the middle tap. */
-static void weight_line(const double w[3], double u[SIDE_WEIGHTS])
+ALWAYS_INLINE void weight_line(const vec w0, const vec w1, const vec w2, vec u[SIDE_WEIGHTS])
 {
-    const double a = (double)A, b = (double)B, of_a = 1.0 / (2.0 * a * (a * a - b * b)), of_b = 1.0 / (2.0 * b * (b * b - a * a));
+    const vec of_a = vec_all(1.0f / (2.0f * A * (A * A - B * B))), of_b = vec_all(1.0f / (2.0f * B * (B * B - A * A)));
 
-    u[0] = (w[0] + w[2] * a) * of_a;
-    u[1] = (w[2] * a - w[0]) * of_a;
-    u[2] = (w[0] + w[2] * b) * of_b;
-    u[3] = (w[2] * b - w[0]) * of_b;
-    u[EVEN - 1] = w[2];
-    u[EVEN] = w[1];
+    u[0] = vec_fma(vec_all(A), w2, w0) * of_a;
+    u[1] = vec_fnma(vec_all(A), w2, w0) * -of_a;
+    u[2] = vec_fma(vec_all(B), w2, w0) * of_b;
+    u[3] = vec_fnma(vec_all(B), w2, w0) * -of_b;
+    u[EVEN - 1] = w2;
+    u[EVEN] = w1;
 }
 
-/* One input and output channel's weights, `weight_floats` apart. */
-static void put_weights(const float taps[TAPS], double scale, float *out, int64_t weight_floats)
+/* One channel's weights for a vector of the others: taps (TAPS, lanes), out (WEIGHTS, lanes), weights `weight_floats` apart. */
+static void put_weights(const float *taps, float *out, int64_t weight_floats)
 {
-    double half[3][SIDE_WEIGHTS], u[SIDE_WEIGHTS];
+    vec half[3][SIDE_WEIGHTS], u[SIDE_WEIGHTS];
 
+    UNROLL(3)
     for (int y = 0; y < 3; y++) {
-        const double line[3] = {(double)taps[3 * y], (double)taps[3 * y + 1], (double)taps[3 * y + 2]};
-        weight_line(line, half[y]);
+        const float *row = taps + 3 * y * VEC_WIDTH;
+        weight_line(vec_load(row), vec_load(row + VEC_WIDTH), vec_load(row + 2 * VEC_WIDTH), half[y]);
     }
+    UNROLL(6)
     for (int x = 0; x < SIDE_WEIGHTS; x++) {
-        const double line[3] = {half[0][x], half[1][x], half[2][x]};
-        weight_line(line, u);
+        weight_line(half[0][x], half[1][x], half[2][x], u);
+        UNROLL(6)
         for (int y = 0; y < SIDE_WEIGHTS; y++)
-            out[(y * SIDE_WEIGHTS + x) * weight_floats] = (float)(u[y] * scale);
+            vec_store(out + (y * SIDE_WEIGHTS + x) * weight_floats, u[y]);
     }
 }
 
