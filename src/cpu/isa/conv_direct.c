@@ -20,7 +20,7 @@
  * the stride, and no power-of-two distance makes lines evict each other. The copy costs two loads and stores where the sums
  * cost kernel^2 * out_channels FMAs. A strip is small enough to stay in L2 beside the block's weights.
  *
- * On a map of 7 columns, a tile is two rows of 7. While a block is computed, the weights of the next one are fetched into L2, a
+ * On a map of 7 columns, a tile of 14 pixels is two rows. While a block is computed, the weights of the next one are fetched into L2, a
  * share with each tile. Where the weights are larger than L2, a strip is as high as it can be, so that they are read once.
  *
  * A 1x1 convolution of stride 1 does not care about rows: its map is taken as one of POINTWISE_COLUMNS columns.
@@ -38,7 +38,7 @@ enum {
     CHUNK = 16,
     BLOCK_VECTORS = MANY_REGISTERS ? 2 : 3,
     MOST_SUMS = MANY_REGISTERS ? 28 : 12, /* of a tile */
-    PART_TAPS = 9,                        /* with 16 registers the tiles of a strip take so many taps of a chunk, or chunks, at a time */
+    PART_TAPS = 9,                        /* of chunks that the tiles of a strip take at a time, with 16 registers */
     POINTWISE_COLUMNS = 112,              /* 8 tiles of 14 */
     MAX_TAPS = 121,                       /* kernel 11 */
     STRIP_BYTES = 192 * 1024,             /* of the 0.5 to 2 MB of L2; the rest is for weights */
