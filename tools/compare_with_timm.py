@@ -5,7 +5,7 @@ Random weights with batch norm statistics measured on noise, so that activations
 network; then `dla run` (with and without --exact) and timm on the same input, at sizes that the reference takes and, with
 timm's max-pools set to ceil mode, at sizes that it does not. The truth is timm in double precision: in float32, timm's own
 rounding is as large as ours on such untrained networks, and is printed beside it. Prints max |difference| / max |logit|;
-fails above 1e-3, or 1e-4 with --exact.
+fails above 1e-3, or with --exact above 1e-4 where timm's own float32 is off by less than 0.8e-4, else 1.25 times that.
 Needs torch, timm, numpy, safetensors.
 """
 import argparse
@@ -24,6 +24,7 @@ MODELS = ['dla34', 'dla46_c', 'dla46x_c', 'dla60x_c', 'dla60', 'dla60x', 'dla102
           'dla60_res2next']
 SIZES = [(1, 224, 224), (2, 256, 320), (1, 225, 319), (2, 33, 47)]
 LIMIT, EXACT_LIMIT = 1e-3, 1e-4   # Winograd's sums are of other terms
+OF_SINGLE = 1.25   # of timm's own rounding, which on the deepest networks is above the limit itself
 
 
 def make_network(name, **options):
@@ -68,6 +69,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     worst = worst_exact = 0.0
+    failed = False
     print(f"{'max |difference| / max |logit|':32s} {'default':>10s} {'--exact':>10s} {'timm f32':>10s} {'--exact to timm f32':>20s}")
     with tempfile.TemporaryDirectory() as path:
         for name in arguments.models:
@@ -77,9 +79,10 @@ def main():
             for size in SIZES:
                 default, exact, single, between = differences(path, network, arguments, size)
                 worst, worst_exact = max(worst, default), max(worst_exact, exact)
+                failed = failed or default > LIMIT or exact > max(EXACT_LIMIT, OF_SINGLE * single)
                 print(f"{name:16s} {size[0]} x {size[1]:3d} x {size[2]:3d}  {default:10.2e} {exact:10.2e} {single:10.2e} {between:20.2e}", flush=True)
-    print(f"worst {worst:.2e} (limit {LIMIT:.0e}), --exact {worst_exact:.2e} (limit {EXACT_LIMIT:.0e})")
-    return worst > LIMIT or worst_exact > EXACT_LIMIT
+    print(f"worst {worst:.2e} (limit {LIMIT:.0e}), --exact {worst_exact:.2e} (limit {EXACT_LIMIT:.0e}, or {OF_SINGLE} times timm's)")
+    return failed
 
 
 if __name__ == '__main__':
