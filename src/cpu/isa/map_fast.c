@@ -3,6 +3,7 @@
  *
  * Bound by memory: each function reads every input once (a pool's windows overlap in cache) and writes every output once.
  */
+#include "cpu/isa/sizes.h"
 #include "cpu/isa/training_isa.h"
 #include "cpu/map.h"
 
@@ -37,6 +38,21 @@ static void clip_window(int at, int kernel, int dilation, int size, int *begin, 
     *end = inside < kernel ? inside : kernel;
 }
 
+/* Asks for what a window FETCH_WINDOWS further along its row reads first: where a map is a slice of a wider one, as in Res2Net, its pixels
+ * lie so far apart that the processor's own prefetcher does not. */
+ALWAYS_INLINE void fetch_window(const struct map_call *c, int image, int top, int left, int ky_begin, int ky_end)
+{
+    enum { FETCH_WINDOWS = 4, LINE_FLOATS = 16 };
+    int first = left + FETCH_WINDOWS * c->stride, end = smaller(first + c->stride, c->in_width);
+
+    for (int ky = ky_begin; ky < ky_end; ky++)
+        for (int x = first; x < end; x++) {
+            const float *pixel = map_pixel(&c->in, c->in_height, c->in_width, image, top + ky * c->dilation, x);
+            for (int channel = 0; channel < c->channels; channel += LINE_FLOATS)
+                __builtin_prefetch(pixel + channel);
+        }
+}
+
 enum pool_kind { POOL_MAX, POOL_SUM };
 
 /* Maximum or scaled sum over the window of each pixel of a row, a vector of channels at a time. */
@@ -47,16 +63,20 @@ ALWAYS_INLINE void pool_row(const struct map_call *c, int image, int y, const en
     vec factor = vec_all(1.0f / (float)(c->kernel * c->kernel));
 
     clip_window(top, c->kernel, c->dilation, c->in_height, &ky_begin, &ky_end);
+    const int64_t pixel_step = c->in.pixel_stride * c->dilation, row_step = pixel_step * c->in_width;
     for (int x = 0; x < c->out_width; x++, out += c->out.pixel_stride) {
         int left = x * c->stride - c->padding, kx_begin, kx_end;
         clip_window(left, c->kernel, c->dilation, c->in_width, &kx_begin, &kx_end);
+        const float *window =
+            map_pixel(&c->in, c->in_height, c->in_width, image, top + ky_begin * c->dilation, left + kx_begin * c->dilation);
+        if (c->in.pixel_stride >= 2 * c->channels)
+            fetch_window(c, image, top, left, ky_begin, ky_end);
         for (int channel = 0; channel < c->channels; channel += VEC_WIDTH) {
-            int lanes = c->channels - channel < VEC_WIDTH ? c->channels - channel : VEC_WIDTH;
+            int lanes = smaller(c->channels - channel, VEC_WIDTH);
             vec result = kind == POOL_MAX ? vec_all(-INFINITY) : vec_zero();
             for (int ky = ky_begin; ky < ky_end; ky++) {
-                const float *in =
-                    map_pixel(&c->in, c->in_height, c->in_width, image, top + ky * c->dilation, left + kx_begin * c->dilation) + channel;
-                for (int kx = kx_begin; kx < kx_end; kx++, in += c->in.pixel_stride * c->dilation) {
+                const float *in = window + (ky - ky_begin) * row_step + channel;
+                for (int kx = kx_begin; kx < kx_end; kx++, in += pixel_step) {
                     vec value = lanes == VEC_WIDTH ? vec_load(in) : vec_load_first(in, lanes);
                     if (kind == POOL_MAX)
                         result = vec_max(result, value);
