@@ -2,17 +2,17 @@
  *
  *     out[pixel][o] = Σ_source Σ_i source[pixel][i] * weight[first channel of source + i][o]
  *
- * An aggregation node is such a product over up to seven maps. They are read where they lie: a tile of up to TILE_PIXELS
- * pixels and a block of BLOCK_VECTORS vectors of output channels is summed in registers over all channels of all sources
- * (channel_sums.h). AVX-512: 14 x 2 sums + 2 weights + 1 broadcast = 31 of 32 registers, 28 FMAs for 16 loads; AVX2: 4 x 3 + 3 + 1 of 16, 12
- * FMAs for 7 loads, and 6 x 2 with the one or two vectors that blocks of three leave. It runs at 97 % of the FMA peak as long as loads hit: a tile's pixels must not be a multiple of 4 KB apart (they would evict
- * each other from L1, and the planner pads such maps), and weights must arrive in time.
+ * An aggregation node is such a product over up to seven maps. They are read where they lie: a tile of some pixels and a block of
+ * BLOCK_VECTORS vectors of output channels is summed in registers over all channels of all sources (channel_sums.h). AVX-512: 14 x 2
+ * sums + 2 weights + 1 broadcast = 31 of 32 registers, 28 FMAs for 16 loads; AVX2: 4 x 3 + 3 + 1 of 16, 12 FMAs for 7 loads, and 6 x 2
+ * with the one or two vectors that blocks of three leave. It runs at 97 % of the FMA peak as long as loads hit: a tile's pixels must not
+ * be a multiple of 4 KB apart (they would evict each other from L1, and the planner pads such maps), and weights must arrive in time.
  *
  * Weights of a block (channels x 32 x 4 bytes, 64 to 256 KB) stay in L2 while the pixels pass. Where there are few pixels
  * (7x7 maps), reading the weights from memory takes as long as the arithmetic: each tile then prefetches its share of the next
  * block's weights into L2, a few lines every RUN channels.
  *
- * With 16 registers every instruction counts (TERMS_AT_ONCE in vector.h): no weights are fetched into L1, and what is fetched into L2 is
+ * With 16 registers every instruction and load counts (TERMS_AT_ONCE in vector.h): no weights are fetched into L1, and what is fetched into L2 is
  * fetched by the first strip alone, less often and more at once. Narrow tiles also read the weights more often, and strips are long, beyond
  * what L2 holds: better a strip's sources come from L3 than the weights from memory again.
  *
