@@ -12,9 +12,9 @@
  * (7x7 maps), reading the weights from memory takes as long as the arithmetic: each tile then prefetches its share of the next
  * block's weights into L2, a few lines every RUN channels.
  *
- * With 16 registers every instruction and load counts (TERMS_AT_ONCE in vector.h): no weights are fetched into L1, and what is fetched into L2 is
- * fetched by the first strip alone, less often and more at once. Narrow tiles also read the weights more often, and strips are long, beyond
- * what L2 holds: better a strip's sources come from L3 than the weights from memory again.
+ * With 16 registers every instruction and load counts (TERMS_AT_ONCE in vector.h): no weights are fetched into L1, and what is fetched
+ * into L2 is fetched by the first strip alone, less often and more at once. Narrow tiles also read the weights more often, and strips are
+ * long, beyond what L2 holds: better a strip's sources come from L3 than the weights from memory again.
  *
  * Threads share pixels, as those do who write and read these maps, so that most of what a thread reads lies in its own cache; with
  * few pixels the weights are the larger part of what is read, and they share output channels.
