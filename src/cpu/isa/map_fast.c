@@ -44,6 +44,7 @@ ALWAYS_INLINE void fetch_window(const struct map_call *c, int image, int top, in
 {
     enum { FETCH_WINDOWS = 4, LINE_FLOATS = 16 };
     int first = left + FETCH_WINDOWS * c->stride, end = smaller(first + c->stride, c->in_width);
+    first = first > 0 ? first : 0; /* padding may be wider than that */
 
     for (int ky = ky_begin; ky < ky_end; ky++)
         for (int x = first; x < end; x++) {
