@@ -12,7 +12,7 @@ CLANG        ?= clang
 configure = cmake -S . -B $(1) $(if $(wildcard $(1)/CMakeCache.txt),,$(if $(shell command -v ninja),-G Ninja)) --log-level=WARNING $(2) $(CMAKE_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-check build demo test install uninstall fuzz sanitize lint coverage format deb wheel peers test-neon clean
+.PHONY: help setup setup-check build demo test install uninstall fuzz sanitize lint coverage format deb wheel peers test-neon test-avx512 clean
 
 help: ## this list
 	@echo "dla: Deep Layer Aggregation networks in C. Start with: make demo"
@@ -73,9 +73,14 @@ peers: build ## speed beside ONNX Runtime, OpenVINO, PyTorch, ncnn (a venv of 2 
 	@PEERS_BUILD=$(BUILD) bench/peers/run.sh $(PEERS_FLAGS)
 
 test-neon: ## tests of the kernels for 64-bit ARM, under qemu (gcc-aarch64-linux-gnu, qemu-user)
-	@cmake -S tests/neon -B build-neon --log-level=WARNING -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64.cmake
+	@cmake -S tests/emulated -B build-neon --log-level=WARNING -DISA=neon -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64.cmake
 	@cmake --build build-neon -j $(JOBS)
 	@cd build-neon && ctest --output-on-failure
 
+test-avx512: ## tests of the kernels for AVX-512 on a machine with AVX2 alone
+	@cmake -S tests/emulated -B build-avx512 --log-level=WARNING -DISA=avx512
+	@cmake --build build-avx512 -j $(JOBS)
+	@cd build-avx512 && ctest --output-on-failure
+
 clean: ## remove all build folders
-	rm -rf $(BUILD) build-fuzz build-sanitize build-coverage build-deb build-neon build-cuda
+	rm -rf $(BUILD) build-fuzz build-sanitize build-coverage build-deb build-neon build-avx512 build-cuda

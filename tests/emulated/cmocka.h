@@ -2,8 +2,8 @@
  *
  * The first failure ends the program with a line that names the place: these tests have no state to put right.
  */
-#ifndef DLA_TESTS_NEON_CMOCKA_H
-#define DLA_TESTS_NEON_CMOCKA_H
+#ifndef DLA_TESTS_EMULATED_CMOCKA_H
+#define DLA_TESTS_EMULATED_CMOCKA_H
 
 #include <math.h>
 #include <stdio.h>
