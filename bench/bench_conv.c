@@ -82,6 +82,13 @@ static float *random_floats(int64_t count)
     return values;
 }
 
+/* Laid out as the planner does. */
+static struct map_view random_map(int64_t pixels, int channels)
+{
+    int stride = map_stride(channels);
+    return (struct map_view){random_floats(pixels * stride), stride};
+}
+
 /* Adds the convolutions of a network that are not yet listed. */
 static int add_layers(const struct graph *graph, const struct options *o, struct layer *layers, int count)
 {
@@ -193,8 +200,8 @@ static struct times measure(const struct conv_kernel *kernel, const struct conv_
             memcpy(runs.packed[i], runs.packed[0], packed_bytes);
     }
     for (int i = 0; i < s->source_count; i++)
-        call->sources[i] = (struct map_view){random_floats(in_pixels * s->source_channels[i]), s->source_channels[i]};
-    call->out = (struct map_view){random_floats(out_pixels * s->out_channels), s->out_channels};
+        call->sources[i] = random_map(in_pixels, s->source_channels[i]);
+    call->out = random_map(out_pixels, s->out_channels);
     call->bias = bias;
     call->scratch = allocate(kernel->scratch_bytes(s, thread_pool_size(pool)));
     struct times times = time_runs(run_conv, &runs);
@@ -228,8 +235,8 @@ static struct times measure_weight_gradient(const struct training_kernels *kerne
     struct gradient_runs runs = {kernels, {.shape = s, .pool = pool}};
     struct conv_weight_gradient_call *call = &runs.call;
 
-    call->in = (struct map_view){random_floats(in_pixels * s->in_channels), s->in_channels};
-    call->out_gradient = (struct map_view){random_floats(out_pixels * s->out_channels), s->out_channels};
+    call->in = random_map(in_pixels, s->in_channels);
+    call->out_gradient = random_map(out_pixels, s->out_channels);
     call->weight_gradient = random_floats((int64_t)s->out_channels * (s->in_channels / s->groups) * s->kernel * s->kernel);
     call->scratch = allocate(kernels->conv_weight_gradient_scratch_bytes(s, thread_pool_size(pool)));
     struct times times = time_runs(run_gradient, &runs);

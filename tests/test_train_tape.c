@@ -316,6 +316,14 @@ static value build_slices(struct graph *g)
     return graph_add(g, first, second, "add");
 }
 
+/* Maps of 512 channels have gaps between their pixels (map_stride), but not the result, which callers read. */
+static value build_wide_maps(struct graph *g)
+{
+    value wide = graph_relu(g, graph_batch_norm(g, entry(g, 512), "norm"), "relu");
+    value parts[] = {graph_conv(g, wide, 4, 3, 1, 1, 1, false, "op"), graph_slice(g, wide, 500, 6, "slice")};
+    return graph_conv(g, graph_concat(g, parts, 2, "concat"), 512, 1, 1, 1, 1, true, "result");
+}
+
 static value build_max_pool(struct graph *g)
 {
     value strided = graph_conv(g, entry(g, 5), 5, 3, 2, 1, 1, false, "odd"); /* 18 x 16, then 9 x 8, then 5 x 4 */
@@ -379,6 +387,7 @@ static const struct {
     {"concatenations", build_concat},
     {"residual aggregation node", build_residual_root},
     {"slices", build_slices},
+    {"maps of 512 channels", build_wide_maps},
     {"max pool", build_max_pool},
     {"dilated max pool", build_dilated_max_pool},
     {"average pool", build_average_pool},

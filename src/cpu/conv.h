@@ -31,6 +31,14 @@ struct map_view {
     int64_t pixel_stride; /* floats from one pixel to the next, >= channels */
 };
 
+/* The pixel_stride for a new map: of pixels a multiple of 2 KB apart all would fall on two of L1's 64 sets, and a tile's would evict each other;
+ * with a line more they spread over all. */
+static inline int map_stride(int channels)
+{
+    enum { ALIAS_FLOATS = 512, PAD_FLOATS = 16 };
+    return channels % ALIAS_FLOATS == 0 ? channels + PAD_FLOATS : channels;
+}
+
 struct conv_call {
     const struct conv_shape *shape;
     struct map_view sources[CONV_MAX_SOURCES];

@@ -17,8 +17,6 @@
 
 enum {
     READ_BY_CALLER = 1 << 30,      /* later than any step */
-    ALIAS_FLOATS = 512,            /* pixels a multiple of 2 KB apart fall on two of L1's 64 sets: a tile's would evict each other */
-    PAD_FLOATS = 16,               /* one cache line more, and they spread over all */
     BLOCK_ALIGNMENT = 128          /* bytes: a GPU's cache line */
 };
 
@@ -90,7 +88,7 @@ static int pixel_stride(const struct plan *plan, value like, int channels)
         int unit = CUDA_PIXEL_BYTES / (int)precision_bytes(plan->options.precision);
         return is_input ? (channels + unit - 1) / unit * unit : channels;
     }
-    return !is_input && channels % ALIAS_FLOATS == 0 && !plan->options.reference ? channels + PAD_FLOATS : channels;
+    return is_input || plan->options.reference ? channels : map_stride(channels);
 }
 
 static int new_block(struct plan *plan, value like, int channels)

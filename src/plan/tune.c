@@ -85,6 +85,14 @@ static void *allocate_zeroed(size_t size)
     return memory;
 }
 
+/* Of a map as the planner lays it out, rounded up so that the next one begins on a cache line. */
+static size_t map_floats(int rows, int width, int channels)
+{
+    enum { LINE_FLOATS = ALIGNMENT / sizeof(float) };
+    size_t floats = (size_t)rows * (size_t)width * (size_t)map_stride(channels);
+    return (floats + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+}
+
 static dla_status prepare_candidate(const struct conv_kernel *kernel, const struct conv_shape *s, struct candidate *candidate)
 {
     size_t weights = (size_t)s->out_channels * (size_t)(s->in_channels / s->groups) * (size_t)s->kernel * (size_t)s->kernel;
@@ -112,16 +120,14 @@ static dla_status prepare_candidate(const struct conv_kernel *kernel, const stru
 static dla_status prepare_workbench(const struct conv_shape *s, const struct candidate *candidates, int count, struct thread_pool *pool,
                                     struct workbench *workbench)
 {
-    size_t in_floats = (size_t)s->batch * (size_t)s->in_height * (size_t)s->in_width * (size_t)s->in_channels;
-    size_t out_floats = (size_t)s->batch * (size_t)s->out_height * (size_t)s->out_width * (size_t)s->out_channels, scratch = 0;
+    size_t floats = map_floats(s->batch * s->out_height, s->out_width, s->out_channels) + (size_t)s->out_channels, scratch = 0;
 
     for (int i = 0; i < count; i++) {
         size_t needed = candidates[i].kernel->scratch_bytes(s, thread_pool_size(pool));
         scratch = scratch < needed ? needed : scratch;
     }
-    /* Each map begins on a cache line. */
-    size_t line = ALIGNMENT / sizeof(float),
-           floats = in_floats + out_floats + (size_t)s->out_channels + line * (size_t)(s->source_count + 2);
+    for (int i = 0; i < s->source_count; i++)
+        floats += map_floats(s->batch * s->in_height, s->in_width, s->source_channels[i]);
     workbench->maps = allocate_zeroed(floats * sizeof(float));
     workbench->scratch = allocate_zeroed(scratch + 1);
     if (workbench->maps == NULL || workbench->scratch == NULL)
@@ -129,11 +135,11 @@ static dla_status prepare_workbench(const struct conv_shape *s, const struct can
     float *next = workbench->maps;
     workbench->call = (struct conv_call){.shape = s, .relu = true, .scratch = workbench->scratch, .pool = pool};
     for (int i = 0; i < s->source_count; i++) {
-        workbench->call.sources[i] = (struct map_view){next, s->source_channels[i]};
-        next += (in_floats / (size_t)s->in_channels * (size_t)s->source_channels[i] + line - 1) / line * line;
+        workbench->call.sources[i] = (struct map_view){next, map_stride(s->source_channels[i])};
+        next += map_floats(s->batch * s->in_height, s->in_width, s->source_channels[i]);
     }
-    workbench->call.out = (struct map_view){next, s->out_channels};
-    workbench->call.bias = next + (out_floats + line - 1) / line * line;
+    workbench->call.out = (struct map_view){next, map_stride(s->out_channels)};
+    workbench->call.bias = next + map_floats(s->batch * s->out_height, s->out_width, s->out_channels);
     return DLA_OK;
 }
 

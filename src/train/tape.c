@@ -17,7 +17,7 @@ int64_t value_pixels(const struct tape *tape, value v)
 static struct map_view view(const struct tape *tape, struct place place)
 {
     const struct buffer *b = &tape->buffers[place.buffer];
-    return (struct map_view){tape->block + b->offset + place.channel, b->channels};
+    return (struct map_view){tape->block + b->offset + place.channel, b->pixel_stride};
 }
 
 struct map_view value_map(const struct tape *tape, value v)
@@ -300,7 +300,7 @@ struct tape_memory tape_memory(const struct tape *tape)
     for (int i = 0; i < tape->buffer_count; i++) {
         const struct buffer *b = &tape->buffers[i];
         if (b->lives[0].first <= b->lives[0].last || b->lives[1].first <= b->lives[1].last)
-            memory.unshared += b->pixels * b->channels * element;
+            memory.unshared += b->pixels * b->pixel_stride * element;
     }
     return memory;
 }

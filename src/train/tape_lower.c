@@ -13,9 +13,14 @@ struct lowering {
     struct step *norm_of; /* per value: for the last value of a fused batch norm, what was fused */
 };
 
-static int new_buffer(struct tape *tape, int channels, int64_t pixels)
+/* A buffer for a value, or for its gradient. What callers read and write themselves has no gaps. */
+static int new_buffer(struct tape *tape, value v)
 {
-    tape->buffers[tape->buffer_count] = (struct buffer){.channels = channels, .pixels = pixels};
+    int channels = tape->graph->nodes[v].channels;
+    bool gaps = v != tape->graph->input && v != tape->graph->output && !tape->options.reference && tape->options.device == DLA_DEVICE_CPU;
+
+    tape->buffers[tape->buffer_count] =
+        (struct buffer){.channels = channels, .pixel_stride = gaps ? map_stride(channels) : channels, .pixels = value_pixels(tape, v)};
     return tape->buffer_count++;
 }
 
@@ -122,8 +127,7 @@ static void place_concatenations(struct lowering *l)
         if (step->kind != STEP_CONCAT)
             continue;
         const struct node *node = step->node;
-        int channel = 0, whole = new_buffer(tape, node->channels, value_pixels(tape, step->out)),
-            gradient = new_buffer(tape, node->channels, value_pixels(tape, step->out));
+        int channel = 0, whole = new_buffer(tape, step->out), gradient = new_buffer(tape, step->out);
         tape->forward[step->out] = (struct place){whole, 0};
         tape->backward[step->out] = (struct place){gradient, 0};
         for (int i = 0; i < node->input_count; i++) {
@@ -209,8 +213,8 @@ static void place_values(struct lowering *l)
         if (step && step->norm.deferred)
             tape->forward[v] = tape->forward[step->in];
         else
-            tape->forward[v] = (struct place){new_buffer(tape, node->channels, value_pixels(tape, v)), 0};
-        tape->backward[v] = (struct place){new_buffer(tape, node->channels, value_pixels(tape, v)), 0};
+            tape->forward[v] = (struct place){new_buffer(tape, v), 0};
+        tape->backward[v] = (struct place){new_buffer(tape, v), 0};
     }
     /* A batch norm's input that only it reads takes its gradient where the batch norm's own gradient lies. */
     for (int s = tape->step_count - 1; s >= 0; s--) {

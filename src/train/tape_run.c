@@ -326,7 +326,7 @@ static void zero(struct tape *tape, const struct zeroing *z)
     const struct buffer *b = &tape->buffers[z->buffer];
     float *data = tape->block + b->offset + z->channel;
     for (int64_t pixel = 0; pixel < b->pixels; pixel++)
-        memset(data + pixel * b->channels, 0, (size_t)z->channels * sizeof(float));
+        memset(data + pixel * b->pixel_stride, 0, (size_t)z->channels * sizeof(float));
 }
 
 void tape_backward(struct tape *tape, float *gradients)

@@ -183,7 +183,7 @@ static void schedule_forward(struct tape *tape, int index, int time)
 
 static int64_t buffer_floats(const struct buffer *b)
 {
-    return b->lives[0].last < b->lives[0].first && b->lives[1].last < b->lives[1].first ? 0 : (b->pixels * b->channels + 15) / 16 * 16;
+    return b->lives[0].last < b->lives[0].first && b->lives[1].last < b->lives[1].first ? 0 : (b->pixels * b->pixel_stride + 15) / 16 * 16;
 }
 
 static int by_size(const void *a, const void *b)

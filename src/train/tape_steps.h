@@ -16,7 +16,7 @@ struct lifetime {
 /* A map in memory. It lives once, from its first use to its last, or, where it is computed again, once in forward and once in
  * backward, at the same place. tape_segments.c has the times. */
 struct buffer {
-    int channels;
+    int channels, pixel_stride;
     int64_t pixels; /* of the whole batch */
     struct lifetime lives[2];
     int64_t offset; /* floats from the block's start */

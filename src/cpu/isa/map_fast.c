@@ -68,8 +68,10 @@ ALWAYS_INLINE void pool_row(const struct map_call *c, int image, int y, const en
     for (int x = 0; x < c->out_width; x++, out += c->out.pixel_stride) {
         int left = x * c->stride - c->padding, kx_begin, kx_end;
         clip_window(left, c->kernel, c->dilation, c->in_width, &kx_begin, &kx_end);
+        bool nothing = ky_begin >= ky_end || kx_begin >= kx_end; /* padding alone */
         const float *window =
-            map_pixel(&c->in, c->in_height, c->in_width, image, top + ky_begin * c->dilation, left + kx_begin * c->dilation);
+            nothing ? c->in.data
+                    : map_pixel(&c->in, c->in_height, c->in_width, image, top + ky_begin * c->dilation, left + kx_begin * c->dilation);
         if (c->in.pixel_stride >= 2 * c->channels)
             fetch_window(c, image, top, left, ky_begin, ky_end);
         for (int channel = 0; channel < c->channels; channel += VEC_WIDTH) {

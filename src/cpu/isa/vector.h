@@ -31,13 +31,15 @@
 
 /* Before a loop over an array of vectors that is to live in registers: unrolls it, n (at least its iterations) being a number.
  * Clang unrolls by GCC's pragma too, but so late that the array has become memory by then.
- * With AddressSanitizer Clang would need minutes for what it unrolled so, and speed is of no matter there. */
+ * With AddressSanitizer a file would take minutes to compile, and speed is of no matter there. */
 #ifdef __clang__
 #if __has_feature(address_sanitizer)
 #define UNROLL(n)
 #else
 #define UNROLL(n) _Pragma("clang loop unroll(full)")
 #endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define UNROLL(n)
 #else
 #define UNROLL_PRAGMA(text) _Pragma(#text)
 #define UNROLL(n) UNROLL_PRAGMA(GCC unroll n)
