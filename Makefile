@@ -77,7 +77,7 @@ test-neon: ## tests of the kernels for 64-bit ARM, under qemu (gcc-aarch64-linux
 	@cmake --build build-neon -j $(JOBS)
 	@cd build-neon && ctest --output-on-failure
 
-test-avx512: ## tests of the kernels for AVX-512 on a machine with AVX2 alone
+test-avx512: ## tests of the kernels for AVX-512 and AMX, emulated on a machine with AVX2 alone
 	@cmake -S tests/emulated -B build-avx512 --log-level=WARNING -DISA=avx512
 	@cmake --build build-avx512 -j $(JOBS)
 	@cd build-avx512 && ctest --output-on-failure

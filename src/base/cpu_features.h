@@ -4,9 +4,8 @@
 
 #include <dla/dla.h>
 
-/* Whether the compiler knows Intel's matrix unit; a build may say that it does not. */
-#ifdef DLA_HAVE_AMX
-#elif defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+/* Whether the compiler knows Intel's matrix unit. */
+#if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #define DLA_HAVE_AMX 1
 #else
 #define DLA_HAVE_AMX 0

@@ -19,7 +19,7 @@ double ISA_NAME(fma_loop)(int64_t iterations)
         UNROLL(12)
         for (int i = 0; i < SUMS; i++) {
             sum[i] = vec_fma(sum[i], vec_all(0.999f), vec_all(0.001f));
-#if defined(__x86_64__) && (!KERNEL_ISA_AVX512 || defined(__AVX512F__))
+#if defined(__x86_64__) && !AVX512_IS_EMULATED
             __asm__ volatile("" : "+x"(sum[i])); /* or the compiler would take several rounds together */
 #elif defined(__aarch64__)
             __asm__ volatile("" : "+w"(sum[i]));

@@ -20,7 +20,11 @@ USES_TILES static inline void configure_tiles(int count, const uint8_t *rows /* 
         configuration.row_bytes[tile] = TILE_ROW_BYTES;
         configuration.rows[tile] = rows[tile];
     }
+#if AVX512_IS_EMULATED
+    _tile_loadconfig(&configuration);
+#else
     __asm__ volatile("ldtilecfg %0" ::"m"(configuration)); /* not every compiler's intrinsic knows that all of it is read */
+#endif
 }
 
 #endif

@@ -101,7 +101,7 @@ ALWAYS_INLINE vec vec_max(vec a, vec b)
     return _mm512_max_ps(a, b);
 }
 
-#ifdef __AVX512F__ /* but where the tests emulate it */
+#if !AVX512_IS_EMULATED /* by tests/emulated */
 /* GCC loads a broadcast into a register where it is used twice, and on a Zen 4 that takes a slot of an adder; an operand in memory
  * takes none. */
 ALWAYS_INLINE vec vec_add_all(vec a, const float *x)
