@@ -31,6 +31,7 @@
 #include "cpu/isa/channel_sums.h"
 #include "cpu/isa/output_blocks.h"
 #include "cpu/isa/sizes.h"
+#include "cpu/isa/tile_store.h"
 
 #include <math.h>
 
@@ -250,18 +251,6 @@ struct tile {
     bool relu;
 };
 
-/* The end of a row of a tile of which only a part exists: sums is (pixels, block_channels). */
-static void store_part(const struct tile *t, const float *sums, int row, int pixels, int block_channels)
-{
-    for (int p = 0; p < pixels; p++)
-        for (int c = 0; c < t->channels; c++) {
-            float sum = sums[p * block_channels + c];
-            if (t->residual)
-                sum += t->residual[row * t->residual_row + p * t->residual_stride + c];
-            t->out[row * t->out_row + p * t->out_stride + c] = t->relu && sum < 0.0f ? 0.0f : sum;
-        }
-}
-
 ALWAYS_INLINE void start_sums(const struct tile *t, vec *sum, const int pixels, const int vectors)
 {
     if (!t->begins) {
@@ -331,8 +320,12 @@ ALWAYS_INLINE void tile_run(const struct tile *t, const int pixels, const int ro
         UNROLL(28)
         for (int i = 0; i < pixels * vectors; i++)
             vec_store(sums + i * VEC_WIDTH, sum[i]);
-        for (int row = 0; row < rows; row++)
-            store_part(t, sums + row * row_pixels * vectors * VEC_WIDTH, row, rows == 1 ? t->pixels : row_pixels, vectors * VEC_WIDTH);
+        for (int row = 0; row < rows; row++) {
+            struct tile_target to = {t->out + row * t->out_row, t->out_stride, t->residual ? t->residual + row * t->residual_row : NULL,
+                                     t->residual_stride, t->relu};
+            store_part(&to, sums + row * row_pixels * vectors * VEC_WIDTH, vectors * VEC_WIDTH, rows == 1 ? t->pixels : row_pixels,
+                       t->channels);
+        }
         return;
     }
     vec floor = vec_all(t->relu ? 0.0f : -INFINITY);

@@ -22,6 +22,7 @@
 #include "cpu/conv.h"
 #include "cpu/isa/channel_sums.h"
 #include "cpu/isa/output_blocks.h"
+#include "cpu/isa/tile_store.h"
 
 #include <math.h>
 
@@ -126,20 +127,6 @@ struct tiles {
     int prefetch_lines;          /* every RUN channels; 0: none */
 };
 
-/* The end of a tile whose block has fewer channels than its vectors: sums is (pixels, block_channels). */
-static void store_part(const struct tiles *t, const float *sums, int pixels, int block_channels)
-{
-    const struct map_view *residual = &t->call->residual, *out = &t->call->out;
-
-    for (int p = 0; p < pixels; p++)
-        for (int c = 0; c < t->channels; c++) {
-            float sum = sums[p * block_channels + c];
-            if (residual->data)
-                sum += residual->data[(t->pixel + p) * residual->pixel_stride + t->first_channel + c];
-            out->data[(t->pixel + p) * out->pixel_stride + t->first_channel + c] = t->call->relu && sum < 0.0f ? 0.0f : sum;
-        }
-}
-
 /* Asks for the lines that a tile will write, or read in the end: `vectors` vectors of each pixel from `first` on. */
 ALWAYS_INLINE void fetch_tile(const float *first, int64_t stride, const bool to_store, const int pixels, const int vectors)
 {
@@ -202,7 +189,8 @@ ALWAYS_INLINE void run_tiles(struct tiles *t, int64_t count, const int pixels, c
             UNROLL(28)
             for (int i = 0; i < pixels * vectors; i++)
                 vec_store(sums + i * VEC_WIDTH, sum[i]);
-            store_part(t, sums, pixels, vectors * VEC_WIDTH);
+            store_part(&(struct tile_target){out, out_stride, residual, residual_stride, call->relu}, sums, vectors * VEC_WIDTH, pixels,
+                       t->channels);
             continue;
         }
         if (residual) {
