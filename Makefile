@@ -16,7 +16,7 @@ configure = cmake -S . -B $(1) $(if $(wildcard $(1)/CMakeCache.txt),,$(if $(shel
 
 help: ## this list
 	@echo "dla: Deep Layer Aggregation networks in C. Start with: make demo"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install the compilers and libraries that are missing (Debian, Ubuntu; asks sudo only then)
 	@tools/install_dependencies.sh build
