@@ -14,6 +14,11 @@ build=$(realpath "${PEERS_BUILD:-$root/build}")
 venv=${PEERS_VENV:-$build/peers/venv}
 script=compare.py
 
+if [[ " $* " == *" --help "* && ! (-e $build/libdla.so && -x $venv/bin/python) ]]; then
+    sed -n '2,/^set /{s/^# \{0,1\}//p}' "$0"
+    echo "The options of each: the same, once \`make peers\` has built dla and made the Python environment."
+    exit 0
+fi
 if [ ! -e "$build/libdla.so" ]; then
     echo "run.sh: $build has no libdla.so; \`make build\` makes it" >&2
     exit 1
