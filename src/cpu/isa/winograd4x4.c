@@ -170,25 +170,31 @@ static double cost_as(const struct conv_shape *s, int threads, bool half)
     return larger(arithmetic, memory) * (half ? 1.03 : 1.0);
 }
 
-/* Packed weights: (blocks of outputs)(in_channels, 3, 3)(lanes of the block), as float or float16. */
+/* Packed weights: (blocks of outputs)(in_channels, 3, 3)(lanes of the block), as float or float16. A block is turned over a few channels at a
+ * time, output by output: one weight of each output after the other would be read from as many lines, which often are a power of two apart. */
 static void pack_as(const struct conv_shape *s, const float *weight, /* (out_channels, in_channels, 3, 3) */
                     const float *scale,                              /* (out_channels) */
                     void *packed, bool half)
 {
-    int vectors = vec_count(s->out_channels);
+    enum { TURNED = 16 * TAPS }; /* weights of an output at a time */
+    float turned[TURNED * BLOCK];
+    int count = s->in_channels * TAPS; /* weights of an output */
     int64_t at = 0;
 
-    for (int vector = 0; vector < vectors; vector += BLOCK_VECTORS)
-        for (int i = 0; i < s->in_channels; i++)
-            for (int tap = 0; tap < TAPS; tap++)
-                for (int v = vector; v < vector + BLOCK_VECTORS && v < vectors; v++, at += VEC_WIDTH) {
-                    float lanes[VEC_WIDTH];
-                    for (int lane = 0; lane < VEC_WIDTH; lane++) {
-                        int o = v * VEC_WIDTH + lane;
-                        lanes[lane] = o < s->out_channels ? weight[((int64_t)o * s->in_channels + i) * TAPS + tap] * scale[o] : 0.0f;
-                    }
-                    store_weight(packed, at, vec_load(lanes), half);
-                }
+    for (int first = 0; first < s->out_channels; first += BLOCK) {
+        int width = smaller(vec_count(s->out_channels - first), BLOCK_VECTORS) * VEC_WIDTH, lanes = smaller(s->out_channels - first, width);
+        memset(turned, 0, sizeof(turned));
+        for (int begin = 0; begin < count; begin += TURNED) {
+            int run = smaller(count - begin, TURNED);
+            for (int lane = 0; lane < lanes; lane++) {
+                const float *in = weight + (int64_t)(first + lane) * count + begin;
+                for (int i = 0; i < run; i++)
+                    turned[i * width + lane] = in[i] * scale[first + lane];
+            }
+            for (int i = 0; i < run * width; i += VEC_WIDTH, at += VEC_WIDTH)
+                store_weight(packed, at, vec_load(turned + i), half);
+        }
+    }
 }
 
 struct winograd_job {
